@@ -7,9 +7,9 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gischat.broker.inbox_consumer import Delivery, InboxConsumer
+from gischat.broker.inbox_consumer import Delivery, InboxConsumer, Work
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError, ResponseError
 from gischat.errors import Unavailable
 from gischat.observability import metrics
@@ -53,7 +53,7 @@ class Consumer(ABC):
 
     async def _leave_damaged_alone(self) -> None:
         with contextlib.suppress(ConnectionError, Unavailable, RedisError):
-            await self.inbox.exclude_damaged()
+            await self.inbox.damage.check_all()
         await asyncio.sleep(self._timings.read_pause)
 
     async def _run_once(self) -> None:
@@ -79,9 +79,9 @@ class Consumer(ABC):
         except (ConnectionError, Unavailable, ResponseError) as failure:
             log.debug("the consumer groups could not be made: %s", failure)
 
-    async def _maintenance(self) -> None:
-        await self.inbox.exclude_damaged()
-        for channel in self.inbox.channels:
+    async def _maintenance(self) -> Mapping[str, Work]:
+        found = await self.inbox.sweep(self._reclaim)
+        for channel in [channel for channel, work in found.items() if work.is_stale]:
             while held := await self.inbox.claim_stale(channel, self._reclaim, self.batch):
                 log.warning("took over %d jobs of a worker that is gone", len(held), extra={"channel": channel})
                 self._reclaimed(len(held))
@@ -90,6 +90,7 @@ class Consumer(ABC):
             self._consumers_cleaned_at = time.monotonic()
             for channel in self.inbox.channels:
                 await self.inbox.delete_idle_consumers(channel, self._timings.consumer_gone)
+        return found
 
     def _measure(self, held: Sequence[Delivery], since: float) -> None:
         """Measure ended jobs that were started at that time; those of unknown types became dead letters."""

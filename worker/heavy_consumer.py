@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gischat.broker.inbox_consumer import ClaimFailure, Delivery, InboxConsumer
+from gischat.broker.inbox_consumer import ClaimFailure, Delivery, InboxConsumer, Work
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.settings import Settings
@@ -90,13 +90,14 @@ class HeavyConsumer(Consumer):
             if arrivals:
                 self._has_come.set()
 
-    async def _maintenance(self) -> None:
-        await super()._maintenance()
+    async def _maintenance(self) -> Mapping[str, Work]:
+        found = await super()._maintenance()
         for channel in self.inbox.channels:
             # In a Redis that was flushed meanwhile, new entries may have ids before those seen.
             if not self._queue.knows_of(channel):
                 for reader in self._readers:
                     reader.reread(channel)
+        return found
 
     async def _read_and_work(self) -> None:
         if self._queue:

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from gischat.broker.inbox_consumer import Delivery, InboxConsumer
+from gischat.broker.inbox_consumer import Delivery, InboxConsumer, Work
 from gischat.broker.presence import Presence
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable, Uncompliant
@@ -129,13 +129,16 @@ class LightConsumer(Consumer):
             keeping.cancel()
             del self._placing[held.channel, held.entry]
 
-    async def _maintenance(self) -> None:
-        await super()._maintenance()
-        await reaper.reap(self.inbox, self._presence, self._timings)
+    async def _maintenance(self) -> Mapping[str, Work]:
+        found = await super()._maintenance()
+        if self.inbox.connected_seconds < self._timings.reap_grace:
+            return found
+        await reaper.reap(found, self._presence)
         is_thorough = time.monotonic() - self._repaired_at > self._timings.nickname_repair
-        await reaper.repair_nicknames(self.inbox, self._presence, self._timings, is_thorough=is_thorough)
+        await reaper.repair_nicknames(found, self._presence, self._timings.lease, is_thorough=is_thorough)
         if is_thorough:
             self._repaired_at = time.monotonic()
+        return found
 
 
 def _light_effect(held: Delivery) -> Effect:

@@ -12,11 +12,11 @@ from functools import partial
 from typing import NamedTuple, Self
 
 from gischat.broker.client import InDoubt, Redis
+from gischat.broker.damage import find_damage
 from gischat.broker.entries import Job
-from gischat.broker.keys import ChannelKeys
 from gischat.broker.namespace import Namespace
 from gischat.broker.resp_errors import ResponseError
-from gischat.broker.scripts import CHUNK_BYTES, Scripts
+from gischat.broker.scripts import CHUNK_BYTES
 from gischat.broker.upload_queue import UploadQueue
 from gischat.protocol.messages import Lane
 
@@ -85,6 +85,7 @@ class Inbox:
     """The inboxes of an instance, for one participant that enqueues jobs; `front` is its id."""
 
     def __init__(self, namespace: Namespace, front: str, redis: Redis, heavy: Redis) -> None:
+        self._namespace = namespace
         self._scripts = namespace.scripts
         self._keys = namespace.keys
         self._chunk_milliseconds = int(namespace.timings.body_chunk * 1000)
@@ -205,12 +206,6 @@ class Inbox:
             for (channel, lane), (jobs, size, age, dead_letters, idle) in zip(pending, answers, strict=True)
         ]
 
-    async def find_damage(self, channel: str) -> list[str]:
-        """Find the channel's keys of a wrong type; until an operator removes them, the channel accepts nothing."""
-        return await find_damage(self._redis, self._scripts, self._keys[channel])
-
-
-async def find_damage(redis: Redis, scripts: Scripts, keys: ChannelKeys) -> list[str]:
-    """Find a channel's keys of a wrong type."""
-    found = await redis.run(scripts.find_damage, tuple(keys.types), tuple(keys.types.values()))
-    return [key.decode() for key in found]
+    async def find_damage(self, channels: Iterable[str]) -> dict[str, list[str]]:
+        """See `gischat.broker.damage.find_damage`."""
+        return await find_damage(self._redis, self._namespace, channels)

@@ -4,18 +4,20 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 from gischat.broker.client import Redis
+from gischat.broker.damage import DamageWatch, find_damage
 from gischat.broker.entries import Job
-from gischat.broker.inbox import find_damage
 from gischat.broker.keys import GROUP, ChannelKeys
-from gischat.broker.log_throttle import LogThrottle
 from gischat.broker.namespace import Namespace
 from gischat.broker.resp_errors import RedisError, ResponseError
 from gischat.broker.transport import Argument
 from gischat.errors import Unavailable
 from gischat.protocol.messages import Lane
+
+WRONG = (1,) * 5  # in a channel where no sweep succeeds: all has to be looked at
 
 
 class Delivery(NamedTuple):
@@ -26,6 +28,16 @@ class Delivery(NamedTuple):
     entry: bytes
     deliveries: int
     job: Job
+
+
+class Work(NamedTuple):
+    """What a worker has to do in a channel besides new jobs."""
+
+    is_stale: bool  # a worker has held a job for too long
+    has_expired: bool  # a front's lease
+    has_people: bool  # connections or nicknames
+    differs: bool  # the keys of nicknames, in size
+    is_broken: bool  # a key seems to be damaged
 
 
 class ClaimFailure(StrEnum):
@@ -42,10 +54,13 @@ class InboxConsumer:
         self, namespace: Namespace, lane: Lane, channels: Sequence[str], name: str, *, redis: Redis, reader: Redis
     ) -> None:
         self.lane = lane
-        self.channels = channels  # without damaged ones
+        self._namespace = namespace
         self._all_channels = channels
-        self._damage = LogThrottle(
-            "channels whose keys in redis are damaged are left alone", namespace.timings, patience=0.0
+        self.damage = DamageWatch(
+            partial(find_damage, redis, namespace),
+            channels,
+            "channels whose keys in redis are damaged are left alone",
+            namespace.timings,
         )
         self._name = name
         self._redis = redis
@@ -64,15 +79,25 @@ class InboxConsumer:
             if isinstance(answer, BaseException):
                 raise answer
 
-    async def exclude_damaged(self) -> None:
-        """Exclude channels that have a key of a wrong type: their jobs could be started, but not committed."""
-        pending = [find_damage(self._redis, self._scripts, self._keys[channel]) for channel in self._all_channels]
-        found = dict(zip(self._all_channels, await asyncio.gather(*pending), strict=True))
-        self.channels = [channel for channel, keys in found.items() if not keys]
-        if damaged := [key for keys in found.values() for key in keys]:
-            self._damage.report(TypeError(", ".join(damaged)))
-        else:
-            self._damage.resolve()
+    @property
+    def channels(self) -> Sequence[str]:
+        """The channels without damaged ones, whose jobs could be started, but not committed."""
+        if not self.damage.damaged:
+            return self._all_channels
+        return [channel for channel in self._all_channels if channel not in self.damage.damaged]
+
+    async def sweep(self, idle: float) -> dict[str, Work]:
+        """Look for work in all channels, except damaged ones; a job is stale after `idle` seconds."""
+        found = await self._namespace.run_batched(
+            self._redis,
+            self._scripts.sweep,
+            self._all_channels,
+            lambda keys: keys.for_presence(self.lane),
+            (int(idle * 1000), int(self.lane.is_sandboxed)),
+        )
+        work = {channel: Work(*map(bool, flags or WRONG)) for channel, flags in found.items()}
+        await self.damage.check(channel for channel, one in work.items() if one.is_broken)
+        return {channel: work[channel] for channel in self.channels}
 
     async def load_scripts(self) -> None:
         """Load the scripts into Redis, so that none has to be sent whole while a read blocks the connection."""

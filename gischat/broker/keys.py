@@ -87,9 +87,9 @@ class ChannelKeys:
         """The type of each key, except for keys with a variable part in their names."""
         return _types(self)
 
-    def for_presence(self) -> tuple[str, ...]:
+    def for_presence(self, lane: Lane = Lane.LIGHT) -> tuple[str, ...]:
         """The keys for scripts of nicknames and leases: with requests for nicknames, and the fronts' processes."""
-        return _for_presence(self)
+        return _for_presence(self, lane)
 
     @property
     def processes(self) -> str:
@@ -149,9 +149,9 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
 
 
 @functools.cache
-def _for_presence(keys: ChannelKeys) -> tuple[str, ...]:
+def _for_presence(keys: ChannelKeys, lane: Lane = Lane.LIGHT) -> tuple[str, ...]:
     return (
-        *keys.for_script(),
+        *keys.for_script(lane),
         keys._key("wishes"),  # sorted set of requests: "key number connection", all of one score: oldest first
         keys._key("wishers"),  # hash: connection -> "key number id nickname", its request for a nickname
         keys.processes,

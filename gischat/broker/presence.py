@@ -1,12 +1,14 @@
 """Presence: leases of fronts, user counts, registered nicknames; the reaping of dead fronts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 from gischat.broker.client import Redis
+from gischat.broker.keys import ChannelKeys
 from gischat.broker.namespace import Namespace
+from gischat.broker.resp_errors import WRONG_TYPE, ResponseError
 from gischat.identity import identity, is_gone
 from gischat.protocol.messages import new_id
 
@@ -19,12 +21,20 @@ class Renewal(NamedTuple):
     had_expired: bool = False  # the lease had run out, so user counts did not include the front
     connections: int = 0  # of the front, as stored in Redis
     nicknames: int = 0  # likewise
+    is_broken: bool = False  # somebody has found a damaged key
+
+    @classmethod
+    def decode(
+        cls, known: int, offset: int, had_expired: int, connections: int, nicknames: int, broken: int
+    ) -> "Renewal":
+        return cls(bool(known), offset, bool(had_expired), connections, nicknames, bool(broken))
 
 
 class Presence:
     """The presence of an instance, for one participant; `front` is its id and has the lease. (Workers have none.)"""
 
     def __init__(self, namespace: Namespace, front: str, redis: Redis) -> None:
+        self._namespace = namespace
         self._scripts = namespace.scripts
         self._keys = namespace.keys
         self._front = front
@@ -39,13 +49,24 @@ class Presence:
 
         Args:
             is_state_lost: Redis has lost this front's state; the front sends it again after this call.
+
+        Raises:
+            ResponseError: also if a key of the channel has a wrong type.
         """
-        keys = self._keys[channel].for_presence()
+        renewal = (await self.renew_leases([channel], lease, is_state_lost=is_state_lost))[channel]
+        if renewal is None:
+            raise ResponseError(f"{WRONG_TYPE} of a key of the channel")
+        return renewal
+
+    async def renew_leases(
+        self, channels: Iterable[str], lease: float, *, is_state_lost: bool = False
+    ) -> dict[str, Renewal | None]:
+        """Like `renew_lease`, in many channels; None for one with a key of a wrong type."""
         arguments = (self._front, int(lease * 1000), int(is_state_lost), self._process)
-        known, offset, had_expired, connections, nicknames = await self._redis.run(
-            self._scripts.renew_lease, keys, arguments
+        answers = await self._namespace.run_batched(
+            self._redis, self._scripts.renew_lease, channels, ChannelKeys.for_presence, arguments
         )
-        return Renewal(bool(known), offset, bool(had_expired), connections, nicknames)
+        return {channel: answer and Renewal.decode(*answer) for channel, answer in answers.items()}
 
     async def release_lease(self, channel: str) -> None:
         """End this front's lease, after it has reported the end of all its connections."""

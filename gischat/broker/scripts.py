@@ -39,8 +39,10 @@ MODERATION = frozenset(
     }
 )
 PRESENCE = frozenset(
-    {"register", "restore", "exit", "unregister", "renew_lease", "release_lease", "reap", "repair_nicknames"}
+    {"register", "restore", "exit", "unregister", "renew_lease", "release_lease", "reap", "repair_nicknames", "sweep"}
 )
+
+BATCHED = frozenset({"renew_lease", "sweep"})  # for many channels at once
 
 SAID = frozenset({"commit", "like", "body_missing"})  # commits of clients' messages; some of PRESENCE are, too
 
@@ -80,6 +82,7 @@ class Scripts:
     set_user_count: Script
     renew_lease: Script
     release_lease: Script
+    sweep: Script
     dead_fronts: Script
     reap: Script
     repair_nicknames: Script
@@ -149,7 +152,7 @@ def _limits(settings: Settings, timings: Timings) -> str:
 def _own_head(name: str) -> tuple[str, ...]:
     """The shared functions that this script needs; they are redefined in each run, so only then."""
     if name in PRESENCE:
-        return _read("ids"), _read("presence")
+        return _read("ids"), _read("presence"), *([_read("batch")] if name in BATCHED else [])
     if name in SAID:
         return (_read("ids"),)
     return (_read("moderation"),) if name in MODERATION else ()

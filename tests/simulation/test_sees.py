@@ -66,7 +66,11 @@ BROKEN = [
     Broken(
         "who lives is not swept",
         "front_frozen",
-        [("dead_fronts", "milliseconds()", "'+inf'"), ("reap", "is_alive(front) or ", "")],
+        [
+            ("sweep", "milliseconds()", "'+inf'"),
+            ("dead_fronts", "milliseconds()", "'+inf'"),
+            ("reap", "is_alive(front) or ", ""),
+        ],
     ),
     Broken("who is dead is swept", "front_killed", [("dead_fronts", "milliseconds()", "0")]),
     # … or what is left of it is repaired

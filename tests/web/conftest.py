@@ -31,6 +31,7 @@ FLAGS = (
     "--disable-extensions",
     "--disable-features=MediaRouter,OptimizationHints,SpareRendererForSitePerProcess,Translate",
     "--disable-sync",
+    "--force-prefers-reduced-motion",
     "--lang=en-GB",
 )
 

@@ -80,6 +80,10 @@ class Page:
         """Prefer `light` or `dark` colours, without any in between."""
         self._emulate_media(**{"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"})
 
+    def prefer_motion(self, motion: str) -> None:
+        """Prefer `reduce` or `no-preference`."""
+        self._emulate_media(**{"prefers-reduced-motion": motion})
+
     def _emulate_media(self, **features: str) -> None:
         given = [{"name": name, "value": value} for name, value in features.items()]
         self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": given})

@@ -138,6 +138,38 @@ async def share(page: Page, client: Client, **message: Any) -> Message:
     return published
 
 
+# Maps, one of which is told to go to a place, and one to zoom: whether they have, before any time has passed.
+MOVES = """
+const done = arguments[0];
+const colours = ["land", "coast", "border", "grid", "label", "halo", "chosen"].map((name) => [name, "#888"]);
+import("/web/built/map.js").then(({ WorldMap }) => {
+  const handlers = { onPick() {}, onPointer() {}, onMove() {} };
+  const moves = [
+    (map) => map.show([{ type: "Point", coordinates: [2.35, 48.86] }]),
+    (map) => map.zoomBy(1),
+  ];
+  const now = Date.now();
+  Date.now = () => now;
+  done(moves.map((move) => {
+    const box = document.createElement("div");
+    box.style.width = box.style.height = "300px";
+    document.body.append(box);
+    const map = new WorldMap(box, { look: { ...Object.fromEntries(colours), isDark: false }, handlers });
+    const before = String(map.extent());
+    move(map);
+    return String(map.extent()) !== before;
+  }));
+}, (error) => done(String(error)));
+"""
+
+
+@pytest.mark.parametrize(("motion", "is_at_once"), [("reduce", True), ("no-preference", False)])
+def test_the_map_flies_unless_less_motion_is_wanted(browse: Browse, motion: str, is_at_once: bool) -> None:
+    page = browse()
+    page.prefer_motion(motion)
+    assert page.browser.execute_async_script(MOVES) == [is_at_once] * 2
+
+
 async def test_positions_in_twelve_crs_lie_where_proj_says(browse: Browse, join: Join, channel: str) -> None:
     john, page = await join(channel, "john"), browse()
     page.join(channel, "jane")

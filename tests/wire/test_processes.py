@@ -3,17 +3,20 @@
 import asyncio
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 from tornado.ioloop import IOLoop
 
+from gischat.broker.namespace import BATCH
 from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey
 from tests.support.rest import Rest, eventually
-from tests.support.waiting import DEADLINE
+from tests.support.waiting import DEADLINE, awaited
 
 StartStack = Callable[..., Stack]
 
@@ -282,3 +285,24 @@ async def test_no_history_is_stored_if_the_limit_is_zero(io_loop: IOLoop, start_
     assert {m["type"] for m in joined.received} == {"nb_users"}
     await client.leave()
     await joined.leave()
+
+
+def test_idle_channels_are_asked_about_together(start_stack: StartStack, tmp_path: Path) -> None:
+    channels = 2 * BATCH
+    with Valkey(tmp_path) as valkey, redis.Redis.from_url(valkey.url) as admin:
+        start_stack(redis_url=valkey.url, heavy=0, channels=",".join(f"room-{number}" for number in range(channels)))
+        admin.config_resetstat()
+
+        def calls() -> Counter[str]:
+            found = admin.info("commandstats").items()
+            return Counter({name.removeprefix("cmdstat_"): one["calls"] for name, one in found})
+
+        # Given some renewals of the front's leases, and some rounds of the worker's maintenance
+        assert awaited(lambda: min(calls()["zadd"], calls()["zrangebyscore"]) >= 4 * channels)
+        asked = calls()
+        rounds = (asked["zadd"] + asked["zrangebyscore"]) / channels  # each asks every channel once
+
+        # Then no script runs for each channel: two batches and their keys' types; the heartbeat runs two or three
+        assert asked["evalsha"] < 10 * rounds
+        # And what runs in them is little
+        assert asked.total() < 20 * rounds * channels

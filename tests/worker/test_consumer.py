@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from gischat.broker.entries import Job, Source
-from gischat.broker.inbox_consumer import ClaimFailure, Delivery
+from gischat.broker.inbox_consumer import ClaimFailure, Delivery, Work
 from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
 from tests.support.settings import settings
@@ -52,8 +52,8 @@ class FakeBroker:
     def deliveries(self, answer: list[Delivery]) -> list[Delivery]:
         return answer
 
-    async def exclude_damaged(self) -> None:
-        pass
+    async def sweep(self, idle: float) -> dict[str, Work]:
+        return {channel: Work(*[True] * 5) for channel in self.channels}
 
     async def claim_stale(self, channel: str, idle: float, count: int) -> list[Delivery]:
         left, self.left = self.left, []

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Mapping
 
 from gischat.broker.broker import Broker
-from gischat.broker.log_throttle import LogThrottle, described
+from gischat.broker.damage import DamageWatch
+from gischat.broker.log_throttle import described
 from gischat.broker.presence import Renewal
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
@@ -28,7 +29,6 @@ class LeaseKeeper:
 
     Attributes:
         has_ended: the leases have been released.
-        damaged: by channel, the keys of a wrong type.
     """
 
     def __init__(
@@ -45,8 +45,9 @@ class LeaseKeeper:
         self._timings = timings
         self.has_ended = False
         self._renewed_at = 0.0  # loop time when Redis was last known to be intact
-        self.damaged: dict[str, list[str]] = {}
-        self._damage = LogThrottle("keys in redis are damaged: remove or restore them", timings, patience=0.0)
+        self._damage = DamageWatch(
+            broker.inbox.find_damage, list(rooms), "keys in redis are damaged: remove or restore them", timings
+        )
         self._nicknames_missing: set[str] = set()  # channels for which Redis returned too few of this front's nicknames
         self._state_lost = dispatcher.reports.state_lost
 
@@ -125,26 +126,16 @@ class LeaseKeeper:
 
     async def _renew(self) -> dict[str, Renewal]:
         """Renew all leases; skip damaged channels, which an operator has to repair, and log them."""
-        answers = await asyncio.gather(*(self._renew_one(channel) for channel in self._rooms))
-        if self.damaged:
-            self._damage.report(TypeError(", ".join(key for keys in self.damaged.values() for key in keys)))
-        else:
-            self._damage.resolve()
-        return {channel: answer for channel, answer in zip(self._rooms, answers, strict=True) if answer is not None}
+        answers = await self._broker.presence.renew_leases(self._rooms, self._timings.lease)
+        renewals = {channel: renewal for channel, renewal in answers.items() if renewal is not None}
+        broken = {channel for channel, renewal in renewals.items() if renewal.is_broken}
+        await self._damage.check((answers.keys() - renewals) | broken)
+        return {channel: renewal for channel, renewal in renewals.items() if channel not in self.damaged}
 
-    async def _renew_one(self, channel: str) -> Renewal | None:
-        damage = self._broker.inbox.find_damage(channel)
-        renewed = self._broker.presence.renew_lease(channel, self._timings.lease)
-        keys, renewal = await asyncio.gather(damage, renewed, return_exceptions=True)
-        if isinstance(keys, BaseException):
-            raise keys
-        if keys:
-            self.damaged[channel] = keys
-            return None
-        self.damaged.pop(channel, None)
-        if isinstance(renewal, BaseException):
-            raise renewal
-        return renewal
+    @property
+    def damaged(self) -> Mapping[str, list[str]]:
+        """By channel, the keys of a wrong type."""
+        return self._damage.damaged
 
     @property
     def intact_until(self) -> float:

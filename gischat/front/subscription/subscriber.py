@@ -157,13 +157,11 @@ class Subscriber:
         """Find the channel that cannot be read, so that it does not prevent reading the others."""
         if str(error).startswith(WRONG_TYPE):
             with contextlib.suppress(ConnectionError, Unavailable, RedisError):
-                for channel in channels:
-                    if await self._broker.inbox.find_damage(channel):
-                        self._damaged.add(channel)
+                self._damaged |= (await self._broker.inbox.find_damage(channels)).keys()
 
     async def _resume_repaired(self, reader: OutboxReader) -> None:
-        for channel in self._damaged & set(reader.channels):
-            if not await self._broker.inbox.find_damage(channel):
+        if damaged := self._damaged & set(reader.channels):
+            for channel in damaged - (await self._broker.inbox.find_damage(damaged)).keys():
                 if channel not in self._positions:
                     await self._seek_channel(channel)
                 self._damaged.discard(channel)

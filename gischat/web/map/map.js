@@ -22,6 +22,8 @@ import { byAuthor, chosen, person } from "./styles.js";
 
 const WGS84 = "EPSG:4326";
 const FLIGHT = 350; // milliseconds
+const ZOOMING = 200; // likewise
+const REDUCED_MOTION = matchMedia("(prefers-reduced-motion: reduce)");
 const NEAREST = 16; // maximum zoom, so that a point is shown with its surroundings
 const PADDING = 48; // pixels around what is shown
 const TOLERANCE = 6; // pixels around a feature that still hit it
@@ -178,14 +180,18 @@ export class WorldMap {
   show(geometries, padding = [0, 0, 0, 0]) {
     const found = extent(geometries);
     if (!found) return;
-    const options = { padding: padding.map((covered) => covered + PADDING), maxZoom: NEAREST, duration: FLIGHT };
+    const options = {
+      padding: padding.map((covered) => covered + PADDING),
+      maxZoom: NEAREST,
+      duration: lasting(FLIGHT),
+    };
     this.#map.updateSize();
     this.#view.cancelAnimations(); // two at once would disturb each other
     this.#view.fit(transformExtent(limited(found), WGS84, "EPSG:3857"), options);
   }
 
   zoomBy(steps) {
-    this.#view.animate({ zoom: this.#view.getZoom() + steps, duration: 200 });
+    this.#view.animate({ zoom: this.#view.getZoom() + steps, duration: lasting(ZOOMING) });
   }
 
   resize() {
@@ -271,4 +277,9 @@ function limited([west, south, east, north]) {
 export async function projector(wkt) {
   const crs = await import("./crs.js");
   return crs.projector(wkt);
+}
+
+/** The duration of an animation: none for people who have asked their system for less motion. */
+function lasting(milliseconds) {
+  return REDUCED_MOTION.matches ? 0 : milliseconds;
 }

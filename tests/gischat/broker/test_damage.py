@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gischat.broker.damage import TURNS
 from gischat.broker.entries import LEAVE, NICKNAMES, Job, Outcome
 from gischat.broker.inbox import EnqueueResult, EnqueueStatus, JobState, JobStatus
 from gischat.broker.scripts import CHUNK_BYTES
@@ -135,7 +136,7 @@ async def test_every_key_has_its_type(wire: Wire) -> None:
     # Given a channel with all its keys
     await wire.register("jane")
     await wire.end(DeadLetter("It crashed."), type="image")
-    assert await wire.front.inbox.find_damage(CHANNEL) == []
+    assert await wire.front.inbox.find_damage([CHANNEL]) == {}
     found = {key: (await wire.redis.call("TYPE", key, key=key)).decode() for key in wire.keys.types}
     assert {key: type for key, type in found.items() if type not in ("none", wire.keys.types[key])} == {}
 
@@ -149,7 +150,7 @@ async def test_a_damaged_key_is_named_and_senders_are_refused(start: Start) -> N
         place = (await enqueue(wire, job)).entry_id
         # When a key is damaged
         await break_key(wire, key)
-        assert await wire.front.inbox.find_damage(CHANNEL) == [key]
+        assert await wire.front.inbox.find_damage([CHANNEL]) == {CHANNEL: [key]}
         # Then no job is accepted
         if key != wire.key("counters"):  # without counters, every script fails
             assert (
@@ -159,7 +160,7 @@ async def test_a_damaged_key_is_named_and_senders_are_refused(start: Start) -> N
         assert await inquire(wire, job, place, cancels_to=99) == JobState.CANCELLED, key
         # When the key is removed, the channel works again
         await delete(wire, key)
-        assert await wire.front.inbox.find_damage(CHANNEL) == []
+        assert await wire.front.inbox.find_damage([CHANNEL]) == {}
         assert (await enqueue(wire, message(wire))).is_enqueued, key
 
 
@@ -169,11 +170,28 @@ def start_of(key: str) -> str:
 
 async def test_workers_skip_a_damaged_channel_until_it_is_repaired(wire: Wire) -> None:
     await break_key(wire, wire.keys.ids)
-    await wire.worker.inbox.exclude_damaged()
+    await wire.worker.inbox.sweep(0)
     assert wire.worker.inbox.channels == []
     await delete(wire, wire.keys.ids)
-    await wire.worker.inbox.exclude_damaged()
+    await wire.worker.inbox.sweep(0)
     assert wire.worker.inbox.channels == [CHANNEL]
+
+
+async def test_who_finds_damage_tells_all(wire: Wire) -> None:
+    # Given two workers that have just checked the channel
+    one, other = wire.new_worker("one").inbox, wire.new_worker("other").inbox
+    for _ in range(2):
+        await other.sweep(0)
+    await one.sweep(0)
+    # When a key is damaged that no sweep reads, and it is one worker's turn to check it
+    await break_key(wire, wire.keys.ids)
+    for _ in range(TURNS):
+        await one.sweep(0)
+    assert one.channels == []
+    # Then the other and the fronts suspect it at once
+    assert (await wire.front.presence.renew_lease(CHANNEL, ALIVE)).is_broken
+    await other.sweep(0)
+    assert other.channels == []
 
 
 # A lost key

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -81,8 +81,8 @@ class FakeBroker:
         self.inquiries.append(Inquired(job, place, cancels_to, asyncio.get_running_loop().create_future()))
         return await self.inquiries[-1].found
 
-    async def find_damage(self, channel: str) -> list[str]:
-        return []
+    async def find_damage(self, channels: Iterable[str]) -> dict[str, list[str]]:
+        return {}
 
     async def snapshot(self, channel: str) -> Snapshot:
         self.snapshots.append(asyncio.get_running_loop().create_future())

@@ -1,6 +1,7 @@
 """A front's leases, and its reactions to Redis's answers to renewals. Time is virtual."""
 
 import asyncio
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,11 +28,11 @@ class Scene:
         parts: list[Any] = [broker, {CHANNEL: room}, SimpleNamespace(reports=reports), subscriber]
         self.leases = LeaseKeeper(*parts)
 
-    async def find_damage(self, channel: str) -> list[str]:
-        return []
+    async def find_damage(self, channels: Iterable[str]) -> dict[str, list[str]]:
+        return {}
 
-    async def renew_lease(self, channel: str, lease: float, *, is_state_lost: bool = False) -> Renewal:
-        return next(self._renewals)
+    async def renew_leases(self, channels: Iterable[str], lease: float) -> dict[str, Renewal]:
+        return dict.fromkeys(channels, next(self._renewals))
 
 
 @pytest.mark.parametrize(
