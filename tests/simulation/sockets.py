@@ -49,6 +49,7 @@ class Stream:
         self.socket = _Socket(self)
         self._loop = loop
         self._writing = 0
+        self._write_buffer = b""  # the kernel takes all at once
 
     def writing(self) -> bool:
         return self._writing > 0
