@@ -48,6 +48,7 @@ class LeaseKeeper:
         self._damage = DamageWatch(
             broker.inbox.find_damage, list(rooms), "keys in redis are damaged: remove or restore them", timings
         )
+        self._suspects: set[str] = set()  # channels that seem to be damaged
         self._nicknames_missing: set[str] = set()  # channels for which Redis returned too few of this front's nicknames
         self._state_lost = dispatcher.reports.state_lost
 
@@ -60,6 +61,7 @@ class LeaseKeeper:
         while True:
             try:
                 await self._renew()
+                await self._damage.check(self._suspects)
                 for channel in self._rooms.keys() - self.damaged:
                     if await self._broker.presence.release_leases_of_dead_fronts(channel):
                         log.info("ended the lease of a dead front", extra={"channel": channel})
@@ -98,6 +100,9 @@ class LeaseKeeper:
             published = {channel: renewal.offset for channel, renewal in renewals.items()}
             for channel in self._subscriber.check_lag(received, published):
                 await self._rewind(channel, published[channel])
+            # Last: what the renewals tell must not be lost or outdated while another answer is awaited.
+            with contextlib.suppress(Unavailable, RedisError):
+                await self._damage.check(self._suspects)
 
     async def _rewind(self, channel: str, published: int) -> None:
         try:
@@ -125,11 +130,10 @@ class LeaseKeeper:
                 await asyncio.gather(*(self._broker.presence.release_lease(channel) for channel in self._rooms))
 
     async def _renew(self) -> dict[str, Renewal]:
-        """Renew all leases; skip damaged channels, which an operator has to repair, and log them."""
+        """Renew all leases; leave out channels that are damaged, which an operator has to repair, or seem to be."""
         answers = await self._broker.presence.renew_leases(self._rooms, self._timings.lease)
-        renewals = {channel: renewal for channel, renewal in answers.items() if renewal is not None}
-        broken = {channel for channel, renewal in renewals.items() if renewal.is_broken}
-        await self._damage.check((answers.keys() - renewals) | broken)
+        renewals = {channel: renewal for channel, renewal in answers.items() if renewal and not renewal.is_broken}
+        self._suspects = answers.keys() - renewals
         return {channel: renewal for channel, renewal in renewals.items() if channel not in self.damaged}
 
     @property
