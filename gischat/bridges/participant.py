@@ -179,18 +179,21 @@ class Participant:
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(self._timings.lease_renewal)
+            is_intact = True
             for channel in self.channels:
                 received = self.dispatcher.positions[channel].offset
                 try:
                     renewal = await self.broker.presence.renew_lease(channel, self._timings.lease)
                 except REDIS_FAULTS as error:
                     log.debug("a lease could not be renewed: %s", described(error))
+                    is_intact = False
                     break
                 if not renewal.was_known or renewal.offset < received:
+                    is_intact = False
                     self.dispatcher.reports.state_lost(channel)
                 elif renewal.had_expired:
                     self.on_restore(channel)
-            else:
+            if is_intact:  # otherwise recovery replays from when it last was
                 self._intact_until = asyncio.get_running_loop().time()
 
     async def _recover(self) -> None:

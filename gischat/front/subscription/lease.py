@@ -88,15 +88,18 @@ class LeaseKeeper:
             except RedisError as error:
                 log.debug("the leases could not be renewed: %s", error)
                 continue
+            is_intact = True
             for channel, renewal in renewals.items():
                 if not renewal.was_known or renewal.offset < received[channel]:
+                    is_intact = False
                     self._state_lost(channel)
                 elif renewal.had_expired or self._rooms[channel].user_count.differs_from(renewal.connections):
                     # Redis was away or this process frozen, so that published counts excluded this front's connections;
                     # or Redis lost their number.
                     self._rooms[channel].user_count.republish()
                 self._restore_lost_nicknames(self._rooms[channel], renewal.nicknames)
-            self._renewed_at = asyncio.get_running_loop().time()
+            if is_intact:  # otherwise recovery replays from when it last was
+                self._renewed_at = asyncio.get_running_loop().time()
             published = {channel: renewal.offset for channel, renewal in renewals.items()}
             for channel in self._subscriber.check_lag(received, published):
                 await self._rewind(channel, published[channel])

@@ -52,3 +52,16 @@ async def test_lost_counts_are_published_again_and_losses_are_reported(renewal: 
     await pass_time(2.5 * Timings().lease_renewal)
     running.cancel()
     assert scene.said == said
+
+
+@virtual_time
+async def test_an_answer_that_tells_of_a_loss_is_no_sign_that_redis_was_intact() -> None:
+    """Recovery reads the time after the report, and replays what is newer."""
+    scene = Scene(Renewal(True, 5), Renewal(False, 5))
+    running = asyncio.create_task(scene.leases.run())
+    await pass_time(1.5 * Timings().lease_renewal)
+    intact_until = scene.leases.intact_until
+    await pass_time(Timings().lease_renewal)
+    assert scene.said == ["loss"]
+    assert scene.leases.intact_until == intact_until
+    running.cancel()
