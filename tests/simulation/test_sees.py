@@ -156,7 +156,7 @@ SHOWN: dict[str, Sequence[int]] = {
     "a nickname is restored": (29, 3, 13),
     "what redis has lost is said again": (58, 22, 6),
     "it is said again under its id": (1, 3, 2),
-    "it is said again before what comes behind it": (19, 197),
+    "it is said again before what comes behind it": (19, 1050),
     "a gap is told": (411, 589, 658, 1535),
     "a history waits for its front": (10, 52),
     "nothing is delivered twice": (3, 6, 0),
