@@ -7,6 +7,11 @@
 -- `process`: the front's process identity, by which the next process on its machine detects that it has ended.
 local front, lease, is_state_lost, process = unpack(ARGV)
 
+-- A stored number, 0 if there is none. One that is damaged counts as a key of a wrong type: a nil would end the answer.
+local function number(stored)
+  return tonumber(stored or 0) or error('WRONGTYPE: not a number', 0)
+end
+
 return for_each_channel(function()
   local ends = redis.call('ZSCORE', FRONTS, front)
   redis.call('ZADD', FRONTS, milliseconds() + lease, front)
@@ -16,11 +21,11 @@ return for_each_channel(function()
     publish('', 'control', '', 'state_lost', '', '')
   end
   local published, broken = unpack(redis.call('HMGET', COUNTERS, 'published', 'broken'))
-  local connections = tonumber(redis.call('HGET', COUNTS, front) or 0)
+  local connections = number(redis.call('HGET', COUNTS, front))
   local had_expired = ends and tonumber(ends) <= milliseconds()
   return {
     ends and 1 or 0,
-    tonumber(published or 0),
+    number(published),
     had_expired and 1 or 0,
     connections,
     #connections_of(front),

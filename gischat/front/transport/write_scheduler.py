@@ -140,7 +140,8 @@ class ScheduledStream(ClientStream):
 
 def unsent_bytes(stream: IOStream) -> int:
     """Written bytes that wait for the stream's turn, or in Tornado's buffer for the socket."""
-    return len(stream._write_buffer) + (stream.unsent_bytes if isinstance(stream, ScheduledStream) else 0)
+    in_buffer = 0 if stream.closed() else len(stream._write_buffer)  # a closed one has no buffer
+    return in_buffer + (stream.unsent_bytes if isinstance(stream, ScheduledStream) else 0)
 
 
 def has_unsent(stream: IOStream) -> bool:

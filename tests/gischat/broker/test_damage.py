@@ -168,6 +168,17 @@ def start_of(key: str) -> str:
     return key.partition("}")[0]
 
 
+@pytest.mark.parametrize(("name", "field"), [("counters", "published"), ("counts", "")])
+async def test_a_damaged_number_ends_no_renewal_of_other_channels(wire: Wire, name: str, field: str) -> None:
+    # Given a number that is none, of the channel or of this front
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    key = wire.key(name)
+    await wire.redis.call("HSET", key, field or wire.front.front, "what is this?", key=key)
+    assert await wire.front.presence.renew_leases([CHANNEL], ALIVE) == {CHANNEL: None}
+    await delete(wire, key)
+    assert (await wire.front.presence.renew_lease(CHANNEL, ALIVE)).was_known
+
+
 async def test_workers_skip_a_damaged_channel_until_it_is_repaired(wire: Wire) -> None:
     await break_key(wire, wire.keys.ids)
     await wire.worker.inbox.sweep(0)
