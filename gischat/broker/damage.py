@@ -25,7 +25,7 @@ def _keys(keys: ChannelKeys) -> Iterable[str]:
 class DamageWatch:
     """Checks the keys of channels, a part of the channels each time; `damaged` are the damaged keys by channel.
 
-    Every process checks them. Who finds damage marks the channel in Redis, so that all others suspect it at once.
+    Every process checks them, and marks a damaged channel in Redis, so that all others suspect it at once.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class DamageWatch:
         self.damaged: Mapping[str, list[str]] = {}
 
     async def check(self, suspects: Iterable[str]) -> None:
-        """Check suspected and damaged channels, and those whose turn it is: at the first time, all."""
+        """Check suspected and damaged channels, and those whose turn it is; the first check covers all."""
         turn = self._channels if self._turn is None else self._channels[self._turn :: TURNS]
         await self._check({*suspects, *self.damaged, *turn})
         self._turn = 0 if self._turn is None else (self._turn + 1) % TURNS

@@ -1,12 +1,13 @@
 """Admission: whether a front takes a message, decided once, when it is complete and valid.
 
-MAX_FRONT_BYTES bounds what came and is not in Redis yet, counted by network address: messages that are being read, and
-those that were admitted, until Redis has taken or refused their jobs. From then on they count in their channel's inbox,
-which all fronts share. There (`enqueue.lua`), rule and words are the same: a message is refused that does not fit, and,
-to leave room for others, one whose address would have more admitted than is then free. One fits always: the only one.
+MAX_FRONT_BYTES bounds the bytes that a front has received and Redis does not have yet, counted by network address:
+unfinished messages, and admitted ones until Redis accepts or refuses their jobs. From then on they count in their
+channel's inbox, which all fronts share; there (`enqueue.lua`) the rule and the words are the same. A message is refused
+if it does not fit, or, to leave room for others, if its address would then have more admitted bytes than remain free. A
+message always fits if there is no other.
 
-Unfinished messages take no room from complete ones: when all exceed the budget, the largest of them is refused, of the
-address that has most.
+Unfinished messages take no room from complete ones: when the sum exceeds the budget, the front refuses the largest
+unfinished message of the address that has the most bytes.
 """
 
 from collections import Counter

@@ -1,9 +1,9 @@
 """Shares the front's time among the connections that large messages go out to: in pieces, a few per turn of the loop.
 
-A layer of five megabytes for two hundred clients is a gigabyte to be copied into their sockets: in one go, all others
-would wait for a second. So what is large waits in its streams, as views of bytes that all receivers share, and goes out
-piece by piece. Between two turns the event loop does everything else: others' texts pass. What is written to the same
-stream meanwhile comes after it.
+A layer of five megabytes for two hundred clients is a gigabyte to copy into their sockets: in one step, it would block
+all others for a second. So large data waits in its streams, as views of bytes that all receivers share, and goes out
+piece by piece. Between two turns the event loop does everything else, such as delivering others' texts. Data that is
+written to the same stream meanwhile follows it.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Written = asyncio.Future[None]
 
 
 class _QueuedStream(NamedTuple):
-    """The least comes first."""
+    """A place in the queue; the least is next."""
 
     rank: int
     number: int  # of arrival, among equals
@@ -37,8 +37,8 @@ class _QueuedStream(NamedTuple):
 class WriteScheduler:
     """The turns of all streams of a front.
 
-    Those that have least left go first: a photo passes the layers, and of a layer's receivers one is done after the
-    other. None waits without end: of what has been sent to all, a part counts against those that come later.
+    The stream with the least data left is next: a photo overtakes layers, and a layer's receivers complete one after
+    the other. No stream starves: a part of all bytes sent so far counts against streams that are added later.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class ScheduledStream(ClientStream):
 
     @property
     def rank(self) -> int:
-        """The least has the next turn."""
+        """The stream with the lowest rank has the next turn."""
         return self.unsent_bytes + self._since // AGING
 
     def write(self, data: bytes | memoryview) -> Written:
