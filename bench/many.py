@@ -33,8 +33,8 @@ RETRY_SECONDS = 0.5
 LISTENS = "0A"  # the state LISTEN in /proc/net/tcp
 TOO_FEW_FILES = (
     "{} clients need more than {} open files in a process. Run this with more --fronts, or as root (with "
-    "CAP_SYS_RESOURCE), or raise the limit before: LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf, docker run --ulimit "
-    "nofile=…; beyond fs.nr_open, raise that (sysctl), too."
+    "CAP_SYS_RESOURCE), or raise the limit before: LimitNOFILE= of a systemd unit, nofile in "
+    "/etc/security/limits.conf, docker run --ulimit nofile=…; beyond fs.nr_open, raise that (sysctl), too."
 )
 
 
