@@ -9,6 +9,8 @@ from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, until
 from tests.support.client import Client
+from tests.support.rest import Rest
+from tests.support.scrape import Scrape
 
 OTHER = "Other"
 
@@ -83,3 +85,28 @@ async def _until_it_goes_on(client: Client) -> None:
 
 def _is_refused(client: Client, text: str) -> bool:
     return any(f"'{text}'" in message.get("reason", "") for message in client.received)
+
+
+async def test_entries_that_somebody_else_writes_into_streams_harm_nothing(make_scene: MakeScene) -> None:
+    async with make_scene(fronts=2) as scene:
+        await scene.talk(talkers=2, guests=1)
+        await scene.flow(10)
+        # When somebody writes into every stream of the channel, and a front starts where that is the newest entry
+        streams = [key for key, type in scene.keys.types.items() if type == "stream"]
+        for key in (*streams, scene.keys.live):
+            scene.redis.xadd(key, {"junk": "x"})
+        front = scene.stack.fronts[1]
+        await until(lambda: f"skipped: {scene.keys.outbox} " in front.new_log(), "the log to name the stream")
+        assert scene.keeper.ends == {process.name: [] for process in scene.stack.processes}
+        front.kill()
+        await until(lambda: scene.keeper.ends[front.name], "the front to have been restarted")
+        scene.redis.xadd(scene.keys.outbox, {"junk": "x"})
+        await scene.healthy(1)
+        # Then nothing is lost, and no process ends by it
+        await scene.flow(20)
+        await scene.settle()
+        assert sum(map(len, scene.keeper.ends.values())) == 1
+        rest = Rest(scene.urls[0])
+        told = Scrape((await rest.fetch("/metrics")).body.decode())
+        rest.close()
+        assert told.value("gischat_foreign_entries_total", stream="outbox") == 2
