@@ -1,6 +1,7 @@
 """Keys of a channel are deleted, or replaced by a wrong type: no message is lost without notice, and nothing hangs."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, until
 from tests.support.client import Client
-from tests.support.rest import Rest
+from tests.support.rest import Rest, eventually
 from tests.support.scrape import Scrape
 
 OTHER = "Other"
@@ -110,3 +111,23 @@ async def test_entries_that_somebody_else_writes_into_streams_harm_nothing(make_
         told = Scrape((await rest.fetch("/metrics")).body.decode())
         rest.close()
         assert told.value("gischat_foreign_entries_total", stream="outbox") == 2
+
+
+async def test_a_damaged_stream_of_live_positions_is_reported_and_stops_no_message(make_scene: MakeScene) -> None:
+    async with make_scene(fronts=1) as scene:
+        await scene.talk(talkers=1, guests=0)
+        rest, key = Rest(scene.urls[0]), scene.keys.live
+        assert (await rest.get("/readyz"))["reasons"] == []
+        scene.redis.set(key, "what is this?")
+        words = f"in redis, these keys are damaged, which messages do without: {key}"
+        await eventually(lambda: _reasons(rest), [words])
+        await until(lambda: f"remove or restore them: {key}" in scene.stack.fronts[0].new_log(), "the log to name it")
+        await scene.flow(10)
+        scene.redis.delete(key)
+        await eventually(lambda: _reasons(rest), [])
+        rest.close()
+        await scene.settle()
+
+
+async def _reasons(rest: Rest) -> Any:
+    return (await rest.get("/readyz"))["reasons"]
