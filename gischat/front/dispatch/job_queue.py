@@ -15,7 +15,7 @@ from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.dispatch.job_result import JobResult, enqueue_refusal, is_in_doubt, is_state_lost
 from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
-from gischat.front.limits.admission import LARGE_BYTES
+from gischat.front.limits.admission import LARGE_BYTES, SMALL_BYTES
 from gischat.protocol.messages import Message
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class JobQueue:
     """The jobs of one connection."""
 
     __slots__ = (
+        "_at_once",
         "_bytes",
         "_checked_at",
         "_count",
@@ -82,6 +83,7 @@ class JobQueue:
         self._count = count
         self._bytes = 0  # of pending messages, as the admission counts them
         self._held = 0  # … and of the job in flight, until Redis has enqueued it
+        self._at_once = 0  # … or here, if it was small and went to Redis at once
         self._in_flight: QueuedJob | None = None
         self._is_enqueued = False  # whether Redis has answered that it enqueued the job in flight
         self._entry_id = b""  # of the job in flight in the inbox; empty if unknown
@@ -118,6 +120,9 @@ class JobQueue:
         if ahead or held > LARGE_BYTES:
             self._dispatcher.admission.admit(self.client, held, ahead, self._bytes, bounded=bounded)
         else:
+            if held > SMALL_BYTES:
+                self._dispatcher.admission.admit("", held, 0, 0, bounded=bounded)
+                self._at_once += held
             held = 0
         if is_ahead:
             position = next((at for at, queued in enumerate(self._pending) if not queued.was_enqueued), position)
@@ -130,7 +135,7 @@ class JobQueue:
         if self._in_flight is None or number != self._count:
             return
         queued, self._in_flight = self._in_flight, None
-        if self._held:
+        if self._held or self._at_once:
             self.release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
@@ -192,8 +197,12 @@ class JobQueue:
 
     def release(self) -> None:
         """Stop counting the job in flight."""
-        self._dispatcher.admission.release(self.client, self._held)
-        self._held = 0
+        if self._at_once:
+            self._dispatcher.admission.release("", self._at_once)
+            self._at_once = 0
+        if self._held:
+            self._dispatcher.admission.release(self.client, self._held)
+            self._held = 0
 
     def check_overdue(self, now: float) -> None:
         """Query the state of the job in flight, if its result is overdue."""
@@ -276,7 +285,7 @@ class JobQueue:
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
     def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
-        if self._held:
+        if self._held or self._at_once:
             self.release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
