@@ -68,6 +68,7 @@ class JobQueue:
         "client",
         "id",
         "is_abandoned",
+        "is_closed",
         "sender",
     )
 
@@ -78,6 +79,7 @@ class JobQueue:
         self.id = number
         self.client = client
         self.sender = sender
+        self.is_closed = False  # the dispatcher has closed it; it may be open again, for a replay
         self.is_abandoned = False  # its client has gone: results are not delivered any more
         self._dispatcher = dispatcher
         self._count = count
@@ -136,13 +138,15 @@ class JobQueue:
             return
         queued, self._in_flight = self._in_flight, None
         if self._held or self._at_once:
-            self.release()
+            self._release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
             self._preceding = queued.message.id, asyncio.get_running_loop().time()
         self._report(queued, result)
         self._advance()
+        if self.is_closed and self.is_idle:
+            self._dispatcher.close(self)
 
     def _report(self, queued: QueuedJob, result: JobResult) -> None:
         if queued.is_resent and result.outcome is Outcome.DUPLICATE:
@@ -160,9 +164,9 @@ class JobQueue:
             self._dispatcher.admission.release(self.client, queued.held)
             self._report(queued, JobResult.of(refusal, queued.message))
 
-    def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
+    def replay(self, messages: Sequence[Message]) -> None:
         """Enqueue these messages again, then the job in flight, ahead of everything pending."""
-        jobs = [QueuedJob(message, on_done, is_new=False) for message in messages]
+        jobs = [QueuedJob(message, _ignore_result, is_new=False) for message in messages]
         if self._in_flight is not None:
             # The precondition was met
             jobs.append(self._in_flight._replace(precondition=None, is_resent=True, held=self._held))
@@ -186,7 +190,7 @@ class JobQueue:
             self._bytes -= queued.held
             self._held = queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
-                self.release()
+                self._release()
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
             self._in_flight = queued
@@ -195,7 +199,7 @@ class JobQueue:
             again = queued.was_enqueued
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Stop counting the job in flight."""
         if self._at_once:
             self._dispatcher.admission.release("", self._at_once)
@@ -286,7 +290,7 @@ class JobQueue:
 
     def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
         if self._held or self._at_once:
-            self.release()
+            self._release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = enqueued.result().entry_id

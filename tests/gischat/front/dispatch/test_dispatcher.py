@@ -315,6 +315,19 @@ async def test_small_messages_count_while_redis_does_not_answer(answer: EnqueueR
 
 
 @virtual_time
+async def test_the_job_of_a_closed_queue_counts_until_redis_has_it() -> None:
+    """Its upload may wait, with all its bytes, long after its sender has stopped waiting for the result."""
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    scene.submit(job_queue, message(type="image", size=2 * LARGE_BYTES))
+    scene.dispatcher.close(job_queue)
+    assert scene.dispatcher.admission.used == 2 * LARGE_BYTES
+    scene.broker.enqueued[0].taken.set_result(ENQUEUED)
+    await settle()
+    assert scene.dispatcher.admission.used == 0
+
+
+@virtual_time
 async def test_the_fronts_own_messages_are_never_refused() -> None:
     scene = Scene(max_waiting_messages=1, max_waiting_bytes=100)
     job_queue = scene.open()
@@ -767,6 +780,20 @@ async def test_messages_of_closed_connections_are_replayed_too() -> None:
         scene.end(scene.broker.jobs[-1])
     assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
     assert scene.dispatcher.are_idle
+
+
+@virtual_time
+async def test_a_queue_that_was_closed_with_a_job_in_flight_is_closed_again_after_the_replay() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    scene.end(scene.broker.jobs[-1])
+    scene.dispatcher.close(job_queue)
+    scene.dispatcher.replay(CHANNEL, since=0)
+    for _ in range(2):
+        scene.end(scene.broker.jobs[-1])
+    assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
+    assert not scene.dispatcher.is_open(job_queue.id)
 
 
 @virtual_time
