@@ -266,6 +266,13 @@ async def test_a_web_page_finds_where_to_connect(stack: Stack, rest: Rest) -> No
     assert "localhost" not in page
 
 
+async def test_an_address_that_is_not_utf8_is_refused_in_words(channel: str, rest: Rest) -> None:
+    for path, part in (("/channel/%ff/last", "path"), (f"/channel/{channel}/events?after=%ff", "parameter 'after'")):
+        response = await rest.fetch(path)
+        assert (response.code, response.headers["Content-Type"]) == (400, "application/json")
+        assert f"{part} is not valid UTF-8" in json.loads(response.body)["detail"]
+
+
 # Expensive requests
 
 
