@@ -263,13 +263,6 @@ def _contradictions(values: Mapping[str, Any], wrong: Mapping[str, str]) -> dict
     found |= bridge_contradictions(values, wrong) | hook_settings.contradictions(values, wrong)
     if not wrong.keys() & {"PORT", "METRICS_PORT"} and 0 < values["metrics_port"] == values["port"]:
         found["METRICS_PORT"] = "Must differ from PORT: workers would receive connections for fronts."
-    if not wrong.keys() & {"MAX_UNREAD_BYTES", "MAX_STORED_BYTES", "MAX_STORED_MESSAGES"} and (
-        values["max_stored_messages"] and values["max_unread_bytes"] < values["max_stored_bytes"]
-    ):
-        found["MAX_UNREAD_BYTES"] = (
-            f"Must be at least MAX_STORED_BYTES ({values['max_stored_bytes']}): clients on slow links would be "
-            "disconnected while they receive the stored messages."
-        )
     return found
 
 

@@ -115,7 +115,7 @@ async def test_a_stopped_front_publishes_accepted_messages_and_notifies_its_clie
 async def test_clients_that_do_not_read_are_disconnected_and_affect_nobody(make_scene: MakeScene) -> None:
     # Given a small bound for unread data, and fifty clients that stop reading
     count, bound = 50, 2**20
-    async with make_scene(fronts=1, max_unread_bytes=bound, max_stored_bytes=bound, ws_ping_interval=0) as scene:
+    async with make_scene(fronts=1, max_unread_bytes=bound, ws_ping_interval=0) as scene:
         front = scene.stack.fronts[0]
         deaf = [_socket_that_does_not_read(front.port) for _ in range(count)]
         await scene.talk(talkers=1, guests=1)

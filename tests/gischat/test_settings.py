@@ -317,8 +317,6 @@ def test_wrong_channels_are_not_blamed_on_their_tokens(environment: Environment)
         ({"MAX_AUTHOR_LENGTH": "2"}, "MAX_AUTHOR_LENGTH", "MIN_AUTHOR_LENGTH"),
         ({"MIN_AUTHOR_LENGTH": "33"}, "MAX_AUTHOR_LENGTH", "MIN_AUTHOR_LENGTH"),
         ({"METRICS_PORT": "8000"}, "METRICS_PORT", "PORT"),
-        ({"MAX_UNREAD_BYTES": "8388607"}, "MAX_UNREAD_BYTES", "MAX_STORED_BYTES"),
-        ({"MAX_STORED_BYTES": "16777217"}, "MAX_UNREAD_BYTES", "MAX_STORED_BYTES"),
         ({"TELEGRAM_BRIDGES": "QGIS=-1"}, "TELEGRAM_TOKEN", "TELEGRAM_BRIDGES"),
     ],
 )

@@ -30,7 +30,6 @@ def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
         channel_tokens=f"{PRIVATE}:{TOKEN}",
         max_connections_per_address=CONNECTIONS,
         max_unread_bytes=UNREAD,
-        max_stored_bytes=UNREAD,
         ws_ping_interval=1,
     ) as stack:
         yield stack
