@@ -132,7 +132,7 @@ def test_a_directory_without_room_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [("max_frame_size", 2**20), ("max_waiting_bytes", 2**20), ("max_unread_bytes", 2**20), ("max_stored_bytes", 2**30)],
 )
 def test_settings_that_do_not_go_together_are_told(name: str, value: int) -> None:
