@@ -69,7 +69,7 @@ def audit(request: pytest.FixtureRequest) -> Iterator[Audit]:
 
 
 async def test_the_lobby(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
-    await join(channel, "jane")
+    jane = await join(channel, "jane")
     page = browse()
     page.choose(channel)
     audit.look(page, "lobby")
@@ -80,8 +80,10 @@ async def test_the_lobby(browse: Browse, join: Join, channel: str, audit: Audit)
     page.find("#enter").click()
     page.until_shown("already registered", within="#lobby-notice")
     audit.look(page, "nickname taken")
-    page.expected_errors = ("ERR_INTERNET_DISCONNECTED",)
     page.join(channel)
+    page.until_shown(await jane.say())
+    audit.look(page, "reading along")
+    page.expected_errors = ("ERR_INTERNET_DISCONNECTED",)
     page.lose_network()
     page.find("#leave").click()
     page.until_shown("cannot be reached", within="#lobby-notice")
@@ -166,14 +168,6 @@ async def test_several_rooms(browse: Browse, join: Join, fresh_channels: Iterato
     page.message(await stranger.say(author="harry"))
     page.message(await stranger.say(author="Jane"))
     audit.look(page, "authors who are not registered")
-
-
-async def test_the_room_for_who_reads_along(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
-    jane, page = await join(channel, "jane"), browse()
-    await jane.say(text := words())
-    page.join(channel)
-    page.until_shown(text)
-    audit.look(page, "reading along")
 
 
 async def test_the_map(browse: Browse, join: Join, channel: str, audit: Audit) -> None:
