@@ -39,7 +39,7 @@ T = TypeVar("T")
 class Page:
     """One tab with the chat; `downloads` is where it saves files.
 
-    Most need not keep themselves for when the server is away, for which all files of a page are loaded twice.
+    With `keeps_itself` the page caches itself for when the server is away, for which all files are loaded twice.
     """
 
     def __init__(self, browser: Chrome, base_url: str, downloads: Path, *, keeps_itself: bool = False) -> None:

@@ -172,6 +172,7 @@ def test_the_map_flies_unless_less_motion_is_wanted(browse: Browse) -> None:
 
 async def test_positions_in_twelve_crs_lie_where_proj_says(browse: Browse, join: Join, channel: str) -> None:
     john, page = await join(channel, "john"), browse()
+    page.resize(1200, 500)  # each picture of the map costs by its size
     page.join(channel, "jane")
     found = {}
     for crs, lon, lat in ANYWHERE:
