@@ -55,9 +55,12 @@ async def test_the_list_tells_who_is_here_until_one_leaves(browse: Browse, join:
 
 
 async def test_without_a_nickname_one_reads_along_unseen(browse: Browse, join: Join, channel: str) -> None:
-    # Given what was said by somebody who may have been registered then
+    # Given what was said by somebody who may have been registered then, and whose clocks are wrong by years
     stranger = await join(channel)
-    said = [await stranger.say(author="harry") for _ in range(3)]
+    said = []
+    for timestamp in (0, 12, 253_370_764_800):
+        said.append(text := words())
+        await stranger.send(**sample("text", text=text, author="harry", timestamp=timestamp))
     await stranger.until(type="text", text=said[-1])
     john = await join(channel, "john")
 
@@ -67,6 +70,8 @@ async def test_without_a_nickname_one_reads_along_unseen(browse: Browse, join: J
     page.until_shown(said[-1])
     assert page.texts() == said
     assert page.all(".verdict") == []
+    assert len(page.all(".day")) == 1
+    assert not {"1970", "9999"} & {*re.findall(r"\d{4}", page.find("#log").text)}
     page.until_people("john")
     assert "reading along unseen" in page.find("#reading").text
     assert not any(part.is_displayed() for part in page.all("#composer, [aria-label^=Reply], [aria-label^=Like]"))

@@ -1,6 +1,5 @@
 """Who said it, to whom, and in which direction it reads."""
 
-import re
 from collections.abc import Callable, Iterator
 
 from selenium.webdriver import Keys
@@ -50,7 +49,7 @@ async def test_what_is_mine_and_who_is_not_registered_is_marked(browse: Browse, 
     assert (own(mine), own(forged)) == (True, False)
 
 
-async def test_each_message_has_its_direction_portrait_and_day(browse: Browse, join: Join, channel: str) -> None:
+async def test_each_message_has_its_direction_and_portrait(browse: Browse, join: Join, channel: str) -> None:
     john = await join(channel, "john")
     page = browse()
     page.join(channel, "jane")
@@ -73,14 +72,6 @@ async def test_each_message_has_its_direction_portrait_and_day(browse: Browse, j
     page.find("#settings form > button").click()
     page.say(mine := words())
     assert (await john.until(type="text", text=mine))["avatar"] == "mIconXyz.svg"
-
-    # Clocks that are wrong make no day
-    for timestamp in (0, 12, 253_370_764_800):
-        await john.send(**sample("text", text=(last := words()), author="john", timestamp=timestamp))
-        page.message(last)
-    page.message(await john.say(author="john"))
-    assert len(page.all(".day")) == 1
-    assert not {"1970", "9999"} & {*re.findall(r"\d{4}", page.find("#log").text)}
 
 
 async def test_mentions_are_completed_marked_and_counted(browse: Browse, join: Join, channel: str) -> None:
