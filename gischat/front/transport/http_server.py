@@ -134,7 +134,7 @@ class FrontHTTPServer(HTTPServer):
         connection = cast(HTTP1ServerConnection, server_conn)
         if connection in self._waiting:
             self._waiting.move(connection, State.IDLE, self._timings.http_idle)
-        else:
+        elif not connection.stream.closed():  # Tornado tries one more request if it was closed during a request
             self._add(connection)
         request = _Request(self, connection, self._admission)
         answer = cast(HTTPConnection, Answer(cast(HTTP1Connection, request_conn), request, self._memory))
