@@ -46,6 +46,8 @@ class Hook(PostToHook):
         front = MagicMock(settings=limits, timings=Timings())
         front.rooms.__getitem__.return_value.bans.of_address.return_value = None
         front.hooks.acquire.return_value = None
+        if self.request.path == "/unknown":
+            front.hooks.find.return_value = None
         super().initialize(front)
         self.application.settings["begun"].append(self)
 
@@ -64,7 +66,9 @@ async def serving(**limits: int) -> AsyncIterator[Serving]:
     bounds, rejections, begun = settings(**limits), RejectionLog(), list[Any]()
     admission = Admission(bounds, rejections)
     server = FrontHTTPServer(
-        Application([("/", Busy), ("/(hook)", Hook, {"limits": bounds})], begun=begun, log_function=lambda _: None),
+        Application(
+            [("/", Busy), ("/(hook|unknown)", Hook, {"limits": bounds})], begun=begun, log_function=lambda _: None
+        ),
         settings=bounds,
         rejections=rejections,
         memory=MemoryBudget(bounds.max_front_bytes, rejections),
@@ -112,3 +116,11 @@ async def test_nothing_of_a_refused_body_is_kept_while_its_rest_may_come() -> No
         writer.write(b"x" * 20_000)
         assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
         assert (admission.used, begun[0]._chunks) == (0, [])
+
+
+async def test_a_request_whose_body_is_too_long_to_be_read_gets_one_answer() -> None:
+    async with serving() as (_, _, _, connect):
+        reader, writer = await connect()
+        writer.write(b"POST /unknown HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+        received = await reader.read()
+        assert (received[:13], received.count(b"HTTP/1.1")) == (b"HTTP/1.1 404 ", 1)
