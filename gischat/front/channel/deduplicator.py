@@ -49,6 +49,11 @@ class Deduplicator:
         """Record messages as delivered, each so many seconds ago."""
         self._seen.update({id: now - age for id, age in ages.items()})
 
+    def record(self, id: bytes, now: float) -> None:
+        """Record a message as delivered, unless it is."""
+        if not self.has_seen(id, now):
+            _remember(self._seen, id, now)
+
     def is_duplicate(self, publication: Publication, now: float) -> bool:
         """Whether this message was delivered before; if not, record it as delivered.
 

@@ -26,7 +26,7 @@ from gischat.front.dispatch.stream_position import Continuity
 from gischat.front.transport.frames import joined, text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import BufferedCounter
-from gischat.protocol.messages import uncompliant
+from gischat.protocol.messages import id_of, uncompliant
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,15 @@ class Room:
     def seed_seen(self, ids: Mapping[bytes, float]) -> None:
         """Record messages as delivered, each so many seconds ago."""
         self._deduplicator.seed(ids, _now())
+
+    def record_echo(self, body: bytes) -> None:
+        """Record that a message's sender alone received it; this front may have missed its publication.
+
+        If Redis loses the message's id, too, it is replayed, and published again. Without this record the sender would
+        receive it twice; the others were told of the gap.
+        """
+        # Later: of publications that were read together, all jobs are completed before the first is delivered.
+        asyncio.get_running_loop().call_soon(self._deduplicator.record, id_of(body), _now())
 
     def reset(self) -> None:
         """Start a new epoch after Redis lost its publications: offsets start again."""

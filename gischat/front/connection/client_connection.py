@@ -229,6 +229,7 @@ class ClientConnection(SocketWriter):
                 self.room.live.stop(self.id)
         elif ending.outcome is Outcome.DUPLICATE and ending.body and not ending.is_broadcast:
             self.send(ending.body)  # published before; the sender may have missed its echo
+            self.room.record_echo(ending.body)
 
     # Nickname
 

@@ -223,7 +223,7 @@ class SocketWriter:
         log.info("too slow, closed", extra=self.log_fields)
         metrics.CONNECTIONS_CLOSED.labels(CloseReason.SLOW_CLIENT).inc()
         # Deferred, since this may run during an iteration over the room.
-        asyncio.get_running_loop().call_soon(self.close, *SLOW_CLIENT)
+        asyncio.get_running_loop().call_soon(self._say_goodbye, *SLOW_CLIENT)
 
     def evict(self) -> None:
         """Abort to free memory; a close frame would be queued after all unread data."""
@@ -234,10 +234,16 @@ class SocketWriter:
     def close(self, code: int, reason: str, told: str = "") -> None:
         """Send an `uncompliant` and a close frame; `on_socket_closed` follows when the socket is closed.
 
+        Does nothing if it is closing already, by the client's close frame or ours.
+
         Args:
             code, reason: of the close frame, which QGIS and QField do not show.
             told: the reason in the `uncompliant`; by default `reason`.
         """
+        if not self._is_closing:
+            self._say_goodbye(code, reason, told)
+
+    def _say_goodbye(self, code: int, reason: str, told: str = "") -> None:
         if self.close_status is not None:
             return
         self.stop_writing()

@@ -69,6 +69,10 @@ class PostToHook(JsonHandler):
         else:
             self._chunks.clear()
 
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._chunks.clear()  # now: the rest of a refused body may take long, and the connection keeps the handler
+
     def _refuse_size(self) -> None:
         self._count(RefusalReason.TOO_LARGE)
         self.answer({"detail": TOO_LARGE.format(self._max_size / 1e6)}, 413)

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import msgspec
-
 from gischat.broker.client import Redis
 from gischat.broker.foreign_entries import ForeignEntries
 from gischat.broker.live_stream import LiveEntry, LiveStream
@@ -90,5 +88,5 @@ class LiveExchange:
     def _receive(self, entry: LiveEntry) -> None:
         try:
             self._rooms[entry.channel].live.receive(entry.front, entry.body)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # of the decoder, also by invalid UTF-8 and by deep nesting
             self._foreign.record(self._namespace.keys[entry.channel].live, entry.id)

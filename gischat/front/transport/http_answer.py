@@ -17,8 +17,8 @@ JOINED_BYTES = 2**16  # maximum of a body that is copied into one buffer with it
 class Request(BufferOwner, Protocol):
     """The request that is answered."""
 
-    def finish_after_body(self, finish: Callable[[], None]) -> None:
-        """Call `finish` once the request has been read."""
+    def finish_after_body(self, finish: Callable[[], None], max_body_size: int) -> None:
+        """Call `finish` once the request has been read; a longer body is not."""
 
 
 class Answer:
@@ -36,7 +36,7 @@ class Answer:
         self._memory = memory
 
     def finish(self) -> None:
-        self._request.finish_after_body(self._connection.finish)
+        self._request.finish_after_body(self._connection.finish, self._connection._max_body_size)
 
     def detach(self) -> IOStream:
         del self._request  # a websocket lives long, and would keep its request in memory

@@ -134,7 +134,7 @@ class FrontHTTPServer(HTTPServer):
         connection = cast(HTTP1ServerConnection, server_conn)
         if connection in self._waiting:
             self._waiting.move(connection, State.IDLE, self._timings.http_idle)
-        else:
+        elif not connection.stream.closed():  # Tornado tries one more request if it was closed during a request
             self._add(connection)
         request = _Request(self, connection, self._admission)
         answer = cast(HTTPConnection, Answer(cast(HTTP1Connection, request_conn), request, self._memory))
@@ -195,6 +195,7 @@ class _Request(HTTPMessageDelegate):
         self._connection = connection
         self._admission = admission
         self._address = ""  # the network that its body is counted for
+        self._announced = 0  # bytes of its body; 0 if the body is in chunks
         self._received = 0
         self._held = 0
         self._pieces = 0
@@ -215,9 +216,13 @@ class _Request(HTTPMessageDelegate):
         self.delegate.on_connection_close()  # frees what has arrived
         return False
 
-    def finish_after_body(self, finish: Callable[[], None]) -> None:
-        """Call `finish`, which may close the connection, once the rest of the body has been dropped, if any comes."""
-        if self._is_complete or (self._is_awaited and not self._received):
+    def finish_after_body(self, finish: Callable[[], None], max_body_size: int) -> None:
+        """Call `finish`, which may close the connection, once the rest of the body has been dropped, if any comes.
+
+        Tornado reads no body that is announced as too long; unless the answer is finished, it would send another one.
+        """
+        is_unread = self._announced > max_body_size or (self._is_awaited and not self._received)
+        if self._is_complete or is_unread:
             finish()
         else:
             self._after_body = finish
@@ -229,6 +234,10 @@ class _Request(HTTPMessageDelegate):
         self._server.on_headers(self._connection, headers)
         if "Content-Length" in headers or "Transfer-Encoding" in headers:
             self._is_complete = False
+            length = headers.get("Content-Length", "")
+            self._announced = (
+                int(length[:18]) if length.isdecimal() else 0
+            )  # Python refuses to parse thousands of digits
             self._is_awaited = headers.get("Expect") == "100-continue"
             self._address = self._server.address_key(self._connection, headers)
         return self.delegate.headers_received(start_line, headers)

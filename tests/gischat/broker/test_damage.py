@@ -87,6 +87,17 @@ async def test_a_job_of_a_lost_inbox_can_be_enqueued_again(wire: Wire, lane: Lan
     assert not any(field.startswith("heavy_bytes") for field in await wire.hash("counters"))
 
 
+async def test_a_replayed_job_of_a_lost_inbox_can_be_enqueued_again(wire: Wire) -> None:
+    # Given a published job that is replayed, and lost with its inbox, but for the chunks of its body
+    job = wire.job(LARGE, id=new_id(), type="image")
+    await wire.end(Publish(b"{}"), id=job.id)
+    place = (await enqueue(wire, job, Lane.HEAVY)).entry_id
+    await delete(wire, wire.keys.inbox(Lane.HEAVY))
+    # Then it does not count as enqueued, whose result would never come
+    assert await inquire(wire, job, place, Lane.HEAVY) == JobState.PUBLISHED
+    assert (await enqueue(wire, job, Lane.HEAVY, again=True)).entry_id
+
+
 async def test_a_cancelled_job_that_reappears_is_not_published(wire: Wire) -> None:
     # Given a job whose inbox is moved away, and that is cancelled twice, as after a lost answer
     job = message(wire)

@@ -1,6 +1,11 @@
 """Entries that somebody else has written into our streams are skipped, and readers advance behind them."""
 
+import asyncio
+import contextlib
 import logging
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -9,10 +14,14 @@ from gischat.bridges.store import BridgeStore, Links
 from gischat.broker import outbox
 from gischat.broker.dead_letters import DeadLetters
 from gischat.broker.keys import charges_key
+from gischat.broker.live_stream import LiveStream
 from gischat.broker.outbox import OutboxReader
+from gischat.front.channel.live_positions import LivePositions
+from gischat.front.subscription.live_exchange import LiveExchange
 from gischat.hooks.letters import HookLetters
 from gischat.timings import Timings
 from tests.gischat.broker.wire import CHANNEL, Wire, encoded
+from tests.support.waiting import DEADLINE
 from worker.effects import DeadLetter, Publish
 from worker.fairness import Charge, Person
 from worker.shared_charges import SharedCharges
@@ -95,3 +104,22 @@ async def test_other_streams_are_read_in_spite_of_foreign_entries(wire: Wire) ->
         await junk(wire, charges_key(wire.settings.instance_id), "w", "w", "a", "a", "c", "c", "s", seconds)
     one.write(charge := Charge(Person("", "front/1"), 1.5))
     assert [told for _, told in await other.read()] == [charge]
+
+
+@pytest.mark.parametrize("body", [b'[["\xff",1,{}]]', b'[["a",1,' + b"[" * 5000])
+async def test_a_foreign_body_does_not_end_the_reading_of_live_positions(wire: Wire, body: bytes) -> None:
+    received = asyncio.Event()
+    live = LivePositions()
+    rooms: Any = {CHANNEL: SimpleNamespace(live=live)}
+    reading: Any = [([CHANNEL], lambda: contextlib.nullcontext(wire.redis))]
+    exchange = LiveExchange("front-1", rooms, wire.namespace, wire.redis, reading)
+    live.subscribe(Mock(is_ready=True, write=lambda _: received.set()))
+    stream = LiveStream(wire.namespace, wire.redis)
+    await stream.publish(CHANNEL, "somebody", body)
+    await stream.publish(CHANNEL, "front-2", b'[["jane",60,{}]]')
+    follower = asyncio.create_task(exchange.run())
+    following = asyncio.create_task(received.wait())
+    await asyncio.wait([follower, following], timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+    assert following.done()
+    follower.cancel()
+    await asyncio.wait([follower])

@@ -124,6 +124,7 @@ class Scene:
             live=LivePositions(),
             channel=CHANNEL,
             leave=self.left.append,
+            record_echo=lambda body: None,
             bans=Bans(),
             fanout=self.audience,
             timings=HASTY,

@@ -19,7 +19,7 @@ from gischat.broker.outbox import Entry
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import Unavailable
 from gischat.front.channel.recent_messages import ENTRY_BYTES, RecentMessages
-from gischat.front.channel.room import Room
+from gischat.front.channel.room import GAP, Room
 from gischat.front.close_status import HISTORY_TIMEOUT
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.state_reports import Incident, Report
@@ -749,6 +749,23 @@ async def test_a_message_published_twice_is_delivered_once() -> None:
         again = publication(scene.next().offset, hello.body)
         await scene.publish(again, scene.next("more"))
         assert member.received() == ["hello", "more"]
+
+
+@virtual_time
+@pytest.mark.parametrize("is_missed", [True, False])
+async def test_what_its_sender_alone_received_is_not_delivered_to_it_again(is_missed: bool) -> None:
+    # Its publication was missed, or is read with the answer to the sender that repeated it.
+    async with Scene() as scene:
+        (member,) = await scene.enter_wholly(1)
+        first = scene.next("hello")
+        queue = scene.dispatcher.open(CHANNEL)
+        queue.submit(message(), lambda result: scene.room.record_echo(result.body))
+        source = scene.broker.jobs[-1].source
+        echo = replace(scene.next(), source=source, outcome=Outcome.DUPLICATE, body=first.body)
+        await scene.publish(*([echo] if is_missed else [first, echo]))
+        # When Redis loses its id, and it is replayed
+        await scene.publish(replace(scene.next(), body=first.body, id=first.id), scene.next("next"))
+        assert member.received() == ([GAP] if is_missed else ["hello"]) + ["next"]
 
 
 @virtual_time

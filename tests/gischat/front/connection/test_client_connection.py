@@ -310,6 +310,21 @@ async def test_there_is_always_room_for_a_goodbye(start: Start) -> None:
     await ending
 
 
+async def test_nothing_follows_the_answer_to_a_clients_close_frame(start: Start) -> None:
+    # Given a client that closes while the answer to its close frame waits behind what it has not read
+    scene = start()
+    written = scene.fill()
+    scene.connection.stop_writing()
+    scene.write_as_tornado(close_frame(1000, ""))
+    # When the front stops
+    scene.connection.close(*SHUTTING_DOWN)
+    # Then the close frame stays the last
+    ending = asyncio.create_task(close_when_written(scene.stream))
+    assert await scene.client.receive_all() == written + close_frame(1000, "")
+    assert scene.closed_with == []
+    await ending
+
+
 async def test_nothing_follows_a_goodbye(start: Start) -> None:
     """RFC 6455 §5.5.1: no data frame after a close frame, though the room may write until the client has gone."""
     scene = start()
