@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from gischat.broker.bodies import Bodies
 from gischat.broker.client import Redis
 from gischat.broker.entries import Publication
 from gischat.broker.keys import ChannelKeys
@@ -41,8 +42,13 @@ class OutboxReader:
         self._keys = {channel: ChannelKeys(settings.instance_id, channel).outbox for channel in channels}
         self._channels = {key.encode(): channel for channel, key in self._keys.items()}
 
-    async def read(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
+    async def read(self, positions: Mapping[str, bytes], wait: float | None = None) -> list[tuple[str, list[Entry]]]:
         """Read what follows the given entries, by channel; wait for it, and return nothing after a while.
+
+        Large bodies are references: see `gischat.broker.bodies`.
+
+        Args:
+            wait: seconds; None: as long as usual.
 
         Raises:
             ConnectionError, Unavailable, RedisError: nothing was read; the caller repeats the read.
@@ -50,8 +56,9 @@ class OutboxReader:
         channels = [channel for channel in self.channels if channel in positions]
         keys = [self._keys[channel] for channel in channels]
         after = [positions[channel] for channel in channels]
+        milliseconds = self._wait if wait is None else int(wait * 1000)
         answer = await self._redis.call(
-            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self._wait, "STREAMS", *keys, *after, key=keys[0]
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", milliseconds, "STREAMS", *keys, *after, key=keys[0]
         )
         return [
             (self._channels[stream], [Entry(id, Publication.parse(fields)) for id, fields in entries])
@@ -66,11 +73,12 @@ class OutboxReader:
 class Outbox:
     """The newest entries of outboxes, for participants that start or have lost their position."""
 
-    def __init__(self, namespace: Namespace, redis: Redis, bulk: Redis) -> None:
+    def __init__(self, namespace: Namespace, redis: Redis, bulk: Redis, bodies: Bodies) -> None:
         self._scripts = namespace.scripts
         self._keys = namespace.keys
         self._redis = redis
         self._bulk = bulk
+        self._bodies = bodies
 
     async def last_entry(self, channel: str) -> Entry | None:
         """Read the newest publication; later ones follow it."""
@@ -79,11 +87,15 @@ class Outbox:
         return Entry(newest[0][0], Publication.parse(newest[0][1])) if newest else None
 
     async def entries_after(self, channel: str, position: bytes, number: int) -> list[Entry]:
-        """Read up to `number` entries that follow the given one, oldest first, without waiting."""
+        """Read up to `number` entries that follow the given one, oldest first, without waiting.
+
+        Their bodies are whole, or empty if they are missing.
+        """
         outbox = self._keys[channel].outbox
         after = b"(" + position  # exclusive
         answer = await self._bulk.call("XRANGE", outbox, after, "+", "COUNT", number, key=outbox)
-        return [Entry(id, Publication.parse(fields)) for id, fields in answer]
+        parsed = [(id, Publication.parse(fields)) for id, fields in answer]
+        return [Entry(id, await self._bodies.complete(channel, publication)) for id, publication in parsed]
 
     async def newest_entry_ids(self, channel: str, number: int) -> list[bytes]:
         """Read the ids of up to `number` newest entries, newest first."""
