@@ -35,7 +35,7 @@ class OutboxCursor:
         return await self._outbox.entries_after(self._channel, self._position.entry, PAGE)
 
     def missed_before(self, entry: Entry) -> int:
-        """The number of publications that were trimmed unread before this entry, the next one; with it if it is lost."""
+        """The number of publications that were trimmed unread before this entry, the next; with it if lost."""
         return max(entry.publication.offset - self._position.offset - 1, 0) + entry.publication.is_lost
 
     def advance(self, entry: Entry) -> None:

@@ -116,10 +116,8 @@ class Subscriber:
                 await self._resume_repaired(reader)
                 fetches = {channel: task for channel, task in self._fetches.items() if channel in reader.channels}
                 left_out = self._damaged | fetches.keys()
-                entry_ids = ((channel, self._positions.get(channel)) for channel in reader.channels)
-                positions = {
-                    channel: entry_id for channel, entry_id in entry_ids if entry_id and channel not in left_out
-                }
+                known = ((channel, self._positions.get(channel)) for channel in reader.channels)
+                positions = {channel: entry_id for channel, entry_id in known if entry_id and channel not in left_out}
                 if not positions:
                     pause = self._timings.read_fault_pause
                     await (asyncio.wait(fetches.values()) if fetches else asyncio.sleep(pause))
