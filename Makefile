@@ -95,7 +95,7 @@ soak: .venv/.installed-dev
 lint: .venv/.installed-dev $(MAP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy gischat worker
+	@$(BIN)/mypy gischat worker bench
 	@$(DENO) lint --quiet
 	@$(DENO) fmt --quiet --check
 	@$(DENO) check --quiet gischat/web tests/web

@@ -48,8 +48,8 @@ async def _accepted(clients: int) -> Fanout:
     settings = load()
     broker: Any = SimpleNamespace(front="bench", inbox=None, history=None)  # no client sends anything
     dispatcher, messages = Dispatcher(broker, settings), MessageParser(settings)
-    drops, pace = RejectionLog(), ConnectionRateLimiter(AddressState(HOST, RateLimits(settings)))
-    memory = MemoryBudget(settings.max_front_bytes, drops)
+    rejections, pace = RejectionLog(), ConnectionRateLimiter(AddressState(HOST, RateLimits(settings)))
+    memory = MemoryBudget(settings.max_front_bytes, rejections)
     room = Room(settings.channels[0], broker, dispatcher)
     with socket.create_server((HOST, 0), backlog=clients) as listener:
         print(listener.getsockname()[1], flush=True)
@@ -61,7 +61,7 @@ async def _accepted(clients: int) -> Fanout:
                 messages=messages,
                 dispatcher=dispatcher,
                 pace=pace,
-                drops=drops,
+                rejections=rejections,
                 memory=memory,
                 max_unread_bytes=settings.max_unread_bytes,
             )

@@ -1,4 +1,4 @@
-"""`python -m bench.many`: a hundred thousand clients in one room, on one machine, with four fronts.
+"""`python -m bench.many`: a hundred thousand clients in one room, on one machine.
 
 The clients join, receive a text, reconnect while all fronts are restarted one by one, and receive another text; the
 benchmark fails if a client is missing. Each client uses two descriptors, one in a front and one in the load generator.
@@ -14,14 +14,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import NamedTuple
 
 from bench.crowd import Client, Clients, Crowd, crowds, together
 from bench.house import Ground, House, wait_until
 from bench.report import machine
 
-CROWDS = 4
-BATCHES = 10  # in which the clients join
+FRONTS, MAX_FRONTS = 4, 64
+CROWDS = 8
+BATCHES = 40  # in which the clients join: each has to join within the load generator's deadline
+LINE_BATCHES = 4  # batches of a printed line
 AT_ONCE = 50  # connections that a process opens at a time
 MORE_FILES = 1000  # open files of a process beyond its connections
 SETTLE_SECONDS = 5.0  # after joining, until garbage has been collected
@@ -29,9 +32,9 @@ BACK_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 LISTENS = "0A"  # the state LISTEN in /proc/net/tcp
 TOO_FEW_FILES = (
-    "{} clients need {} open files in a process. Run this with more --fronts, or as root (with CAP_SYS_RESOURCE), or "
-    "raise the limit before: LimitNOFILE= of a systemd unit, nofile in /etc/security/limits.conf, docker run --ulimit "
-    "nofile=…; beyond fs.nr_open, raise that (sysctl), too."
+    "{} clients need more than {} open files in a process. Run this with more --fronts, or as root (with "
+    "CAP_SYS_RESOURCE), or raise the limit before: LimitNOFILE= of a systemd unit, nofile in "
+    "/etc/security/limits.conf, docker run --ulimit nofile=…; beyond fs.nr_open, raise that (sysctl), too."
 )
 
 
@@ -105,10 +108,13 @@ def play(ground: Ground, people: int, fronts: int) -> Iterator[str]:
         before, rates = Memory.now(house, load), []
         for number in range(BATCHES):
             rates.append(_join(house, load, batch, number))
-            yield f"joins up to {(number + 1) * batch}: {rates[-1]:.0f} /s"
+            if (number + 1) % LINE_BATCHES == 0:
+                mean = harmonic_mean(rates[-LINE_BATCHES:])
+                yield f"joins up to {(number + 1) * batch}: {mean:.0f} /s"
         returns = _until_back(load, people)
         yield f"reconnections meanwhile: {returns}"
-        yield f"joins per second, the last tenth against the first: {rates[-1] / rates[0]:.2f}"
+        first, last = harmonic_mean(rates[:LINE_BATCHES]), harmonic_mean(rates[-LINE_BATCHES:])
+        yield f"joins per second, the last tenth against the first: {last / first:.2f}"
         time.sleep(SETTLE_SECONDS)
         after = Memory.now(house, load)
         each = [(later - earlier) / people / 1024 for later, earlier in zip(after, before, strict=True)]
@@ -176,32 +182,39 @@ def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def _raise_files(people: int, fronts: int) -> None:
+def _raise_files(people: int, fronts: int) -> bool:
     """Raise the limit of open files, and the hard limit if that is allowed; children inherit it."""
-    # While the fronts are restarted one by one, each one's clients move to all others: the last one has the most.
-    most = people / fronts * (fronts / max(fronts - 1, 1)) ** (fronts - 1)
-    needed = int(max(most, people / CROWDS)) + MORE_FILES
+    needed = int(max(_most_of_a_front(people, fronts), people / CROWDS)) + MORE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
         except (ValueError, OSError):
-            sys.exit(TOO_FEW_FILES.format(people, needed))
+            return False
+    return True
+
+
+def _most_of_a_front(people: int, fronts: int) -> float:
+    """The clients of the last front before its restart: each restarted front's clients move to all others."""
+    return people / fronts * (fronts / max(fronts - 1, 1)) ** (fronts - 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.many", description=__doc__)
-    parser.add_argument("--people", type=int, default=100_000, help="a multiple of 40")
-    parser.add_argument("--fronts", type=int, default=4, help="more fronts need fewer open files each")
+    parser.add_argument("--people", type=int, default=100_000, help=f"a multiple of {BATCHES * CROWDS}")
+    parser.add_argument("--fronts", type=int, help="default: 4, or as many as the limit of open files requires")
     given = parser.parse_args()
     people: int = given.people
     if people % (BATCHES * CROWDS):
         parser.error(f"{people} is not a multiple of {BATCHES * CROWDS}")
-    _raise_files(people, given.fronts)
+    choice: Sequence[int] = [given.fronts] if given.fronts else range(FRONTS, MAX_FRONTS + 1)
+    fronts = next((number for number in choice if _raise_files(people, number)), 0)
+    if not fronts:
+        sys.exit(TOO_FEW_FILES.format(people, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops all processes, as by Ctrl-C
-    print(", ".join(f"{name}: {value}" for name, value in machine().items()), flush=True)
+    print(", ".join(f"{name}: {value}" for name, value in machine().items()), f"fronts: {fronts}", sep=", ", flush=True)
     with Ground() as ground:
-        for line in play(ground, people, given.fronts):
+        for line in play(ground, people, fronts):
             print(line, flush=True)
 
 

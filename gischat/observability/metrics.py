@@ -44,7 +44,7 @@ class RejectReason(StrEnum):
     CONNECTIONS = "connections"  # the front's connection limit
     ADDRESS_CONNECTIONS = "address_connections"  # the address' connection limit
     ADDRESS_REQUESTS = "address_requests"  # the address' request rate limit
-    PENDING_CONNECTIONS = "pending_connections"  # too many idle connections, of which this was the oldest
+    PENDING_CONNECTIONS = "pending_connections"  # too many connections that are not in a channel
     SLOW_REQUEST = "slow_request"  # the client sent its request, or read the answer, too slowly
     ACCEPT = "accept"  # no file descriptor or memory left to accept it; counts pauses of the listener
     UNKNOWN_CHANNEL = "unknown_channel"

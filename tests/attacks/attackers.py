@@ -20,6 +20,8 @@ from typing import Any
 from websockets.frames import Frame, Opcode
 
 HOST, CHANNEL = "127.0.0.1", "QGIS"
+SOURCE = "127.0.0.9"  # other people connect from HOST
+PROXIES = "127.0.0.0/8"  # so that everybody can be from any address, by X-Forwarded-For
 PATIENCE = 60.0  # seconds; only an attack that the server does not stop takes as long
 
 Answer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
@@ -46,7 +48,7 @@ class Attacker:
         self.open: list[socket.socket] = []
 
     def connect(self) -> socket.socket:
-        one = socket.create_connection((HOST, self._port), timeout=PATIENCE)
+        one = socket.create_connection((HOST, self._port), timeout=PATIENCE, source_address=(SOURCE, 0))
         self.open.append(one)
         return one
 

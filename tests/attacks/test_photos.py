@@ -17,7 +17,7 @@ from tornado.ioloop import IOLoop
 from gischat.broker.keys import ChannelKeys
 from gischat.front.limits.admission import ADDRESS_FULL
 from gischat.protocol.messages import Lane
-from tests.attacks.attackers import CHANNEL
+from tests.attacks.attackers import CHANNEL, PROXIES
 from tests.attacks.conftest import HONEST, House, StackFactory
 from tests.faults.scene import until
 from tests.support.client import Client
@@ -102,7 +102,7 @@ async def test_an_ordinary_photo_waits_for_at_most_one_job_of_a_flood(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey
 ) -> None:
     # Given one worker, and nine addresses that send the most expensive photos, in three channels
-    house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies="127.0.0.1", **HONEST))
+    house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies=PROXIES, **HONEST))
     # A third of a second of a worker; an ordinary photo takes less
     costly = as_base64(jpeg_of_many_scans(2000, 2000, 50))
     async with AsyncExitStack() as stack:
@@ -120,7 +120,7 @@ async def test_sixty_photos_of_one_client_delay_anothers_by_at_most_one_job(
     io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey, channels: Sequence[str]
 ) -> None:
     # Given one worker, and a client that sends the cheapest photos, on a connection in each channel
-    house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies="127.0.0.1", **HONEST))
+    house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies=PROXIES, **HONEST))
     address = house.address()
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(Redis.from_url(valkey.url))
@@ -140,7 +140,7 @@ async def test_an_address_cannot_use_the_whole_inbox(
     """A channel's waiting photos are bounded, and no address may use the whole bound."""
     # Given a lane without a worker, with room for ten photos
     limits = HONEST | {"max_inbox_bytes": 2 * 2**20}
-    house = House(start_stack(channels=CHANNEL, heavy=0, trusted_proxies="127.0.0.1", **limits))
+    house = House(start_stack(channels=CHANNEL, heavy=0, trusted_proxies=PROXIES, **limits))
     inbox = ChannelKeys(house.stack.settings["instance_id"], CHANNEL).inbox(Lane.HEAVY)
     photo = as_base64(png_of_exactly(150_000))
     async with AsyncExitStack() as stack:

@@ -1,11 +1,7 @@
-"""The HTTP server: Tornado's, with limits on connections that are not in a channel.
-
-Such a connection waits for the headers of its first request, handles a request, or is idle after one (keep-alive). Each
-of these states has a timeout, and their number is bounded: a new connection evicts the oldest one. So connections that
-an attacker holds open without requests (slowloris) soon end, while clients, which send their requests at once, succeed.
-"""
+"""The HTTP server: Tornado's, with limits on connections that are not in a channel, and on what requests hold."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -25,6 +21,7 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from gischat.front.limits.admission import Admission
 from gischat.front.limits.memory_budget import MemoryBudget, abort
+from gischat.front.limits.pending_connections import PendingConnections, State
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
 from gischat.front.transport.write_scheduler import ScheduledStream, WriteScheduler, has_unsent
@@ -40,6 +37,10 @@ MAX_HEADER_LINES = 100
 MAX_BODY_PIECES = 256  # reads or chunks (RFC 9112 §7.1) in which a body may arrive …
 PIECE_BYTES = 1024  # … plus one for each so many of its bytes, which is less than a network's packets contain
 TOO_MANY_HEADERS = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_LATE = {
+    State.PENDING: "a request's headers did not come in time",
+    State.BUSY: "a request or its answer took too long",
+}
 JOINED_BYTES = 2**16  # maximum of a body that is copied into one buffer with its headers
 
 
@@ -75,10 +76,9 @@ class FrontHTTPServer(HTTPServer):
         self._address_key = address_key
         self._timings = timings
         self._writes = WriteScheduler()
-        # Connections by state, each until its deadline (loop time); the oldest first
-        self._pending: dict[HTTP1ServerConnection, float] = {}  # waiting for the headers of a first request
-        self._busy: dict[HTTP1ServerConnection, float] = {}  # handling a request
-        self._idle: dict[HTTP1ServerConnection, float] = {}  # after a request
+        self._waiting = PendingConnections[HTTP1ServerConnection](
+            settings.max_pending_connections, lambda: asyncio.get_running_loop().time()
+        )
 
     def add_sockets(self, sockets: Any) -> None:
         for listening in sockets:
@@ -104,69 +104,54 @@ class FrontHTTPServer(HTTPServer):
     @property
     def pending(self) -> int:
         """The number of connections that are not in a channel."""
-        return len(self._pending) + len(self._busy) + len(self._idle)
+        return len(self._waiting)
 
     async def watch(self) -> None:
         """Close connections after their deadlines, until cancelled."""
         while True:
             if not await sleeps_on_time(self._timings.http_look, self._timings.late):
                 continue
-            now = self._now()
-            for connection in [one for one, until in self._pending.items() if until < now]:
-                self._close(connection, RejectReason.SLOW_REQUEST, "a request's headers did not come in time")
-            for connection in [one for one, until in self._busy.items() if until < now]:
-                self._close(connection, RejectReason.SLOW_REQUEST, "a request or its answer took too long")
-            for connection in [one for one, until in self._idle.items() if until < now]:
-                connection.stream.close()  # permitted at any time (RFC 9112 §9.5)
+            for connection, state in self._waiting.pop_late():
+                if state is not State.IDLE:
+                    self._rejections.record(RejectReason.SLOW_REQUEST, TOO_LATE[state])
+                connection.stream.close()
 
     async def wait_idle(self) -> None:
         """After `stop`: wait, within a timeout, until accepted connections have been answered."""
-        until = self._now() + self._timings.requests_at_shutdown
-        while (self._pending or self._busy) and self._now() < until:  # noqa: ASYNC110 - once per process, and short
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timings.requests_at_shutdown):
+                while self._waiting.number_in(State.PENDING, State.BUSY):  # noqa: ASYNC110 - once per process, and short
+                    await asyncio.sleep(0.01)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         connection = cast(HTTP1ServerConnection, server_conn)
-        if self._busy.pop(connection, None) is not None:
-            self._idle[connection] = self._now() + self._timings.http_idle
+        if connection in self._waiting:
+            self._waiting.move(connection, State.IDLE, self._timings.http_idle)
         else:
-            self._evict_oldest()
-            self._pending[connection] = self._now() + self._handshake_seconds
+            self._add(connection)
         request = _Request(self, connection, self._admission)
         answer = cast(HTTPConnection, _Answer(cast(HTTP1Connection, request_conn), request, self._memory))
         request.delegate = super().start_request(server_conn, answer)
         return request
 
-    def on_headers(self, connection: HTTP1ServerConnection) -> None:
-        """Mark a connection as busy: a request's headers have arrived."""
-        self._untrack(connection)
-        self._busy[connection] = self._now() + self._timings.http_answer
+    def on_headers(self, connection: HTTP1ServerConnection, headers: HTTPHeaders) -> None:
+        """Mark a connection as busy: a request's headers have arrived, which may tell its client's address."""
+        self._waiting.move(connection, State.BUSY, self._timings.http_answer)
+        if "X-Forwarded-For" in headers:
+            self._waiting.set_address(connection, self.address_key(connection, headers))
 
     def on_close(self, server_conn: object) -> None:
         """Stop tracking a connection that has ended or become a websocket."""
         super().on_close(server_conn)
-        self._untrack(cast(HTTP1ServerConnection, server_conn))
+        self._waiting.remove(cast(HTTP1ServerConnection, server_conn))
 
-    def _evict_oldest(self) -> None:
-        """Before one more connection: if there are too many, close the oldest idle, pending or busy one."""
-        if 0 < self._max_pending <= self.pending:
-            oldest = next(iter(self._idle or self._pending or self._busy))
-            self._close(
-                oldest, RejectReason.PENDING_CONNECTIONS, f"MAX_PENDING_CONNECTIONS ({self._max_pending}) are open"
+    def _add(self, connection: HTTP1ServerConnection) -> None:
+        evicted = self._waiting.add(connection, self.address_key(connection, HTTPHeaders()), self._handshake_seconds)
+        if evicted is not None:
+            self._rejections.record(
+                RejectReason.PENDING_CONNECTIONS, f"MAX_PENDING_CONNECTIONS ({self._max_pending}) are open"
             )
-
-    def _close(self, connection: HTTP1ServerConnection, name: RejectReason, what: str) -> None:
-        self._rejections.record(name, what)
-        self._untrack(connection)
-        connection.stream.close()
-
-    def _untrack(self, connection: HTTP1ServerConnection) -> None:
-        for group in (self._pending, self._busy, self._idle):
-            group.pop(connection, None)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+            evicted.stream.close()
 
 
 def bound_header_lines(stream: IOStream) -> None:
@@ -214,7 +199,7 @@ class _Request(HTTPMessageDelegate):
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        self._server.on_headers(self._connection)
+        self._server.on_headers(self._connection, headers)
         if "Content-Length" in headers or "Transfer-Encoding" in headers:
             self._address = self._server.address_key(self._connection, headers)
         return self.delegate.headers_received(start_line, headers)
