@@ -170,6 +170,7 @@ class Subscriber:
             except (ConnectionError, Unavailable, RedisError) as error:
                 log.debug("a body could not be read: %s", error)
                 await asyncio.sleep(self._timings.read_pause)
+        await asyncio.sleep(0)  # others' turn between joining its chunks and making its frame
         if publication.body:
             self._dispatch(channel, [entry._replace(publication=publication)])
         else:

@@ -72,7 +72,8 @@ class TwoChannels:
             for channel, position in positions.items()
             if (newer := [entry for entry in self.published[channel] if entry.id > position])
         ]
-        await asyncio.sleep(0 if found else wait or Timings().outbox_read)
+        if not found:
+            await pass_time(wait or Timings().outbox_read)
         return found
 
     def reconnect(self) -> None: ...
