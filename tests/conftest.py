@@ -1,8 +1,10 @@
 """Fixtures of all tests that need real processes, what a failing test shows of their logs, and who may start them."""
 
+import asyncio
 import itertools
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
+from tornado.ioloop import IOLoop
 
 from tests.support import fork_server
+from tests.support.client import Client
 from tests.support.processes import Process, Stack, Valkey
+from tests.support.rest import Rest
 
 TESTS = Path(__file__).parent
 
 StackFactory = Callable[..., Stack]
+Join = Callable[..., Awaitable[Client]]
 
 # How Hypothesis tries a property. On a busy machine anything may be slow.
 PROPERTIES = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -149,3 +155,59 @@ def start_stack(open_stack: StackFactory) -> Iterator[StackFactory]:
             return stacks.enter_context(stack)
 
         yield start
+
+
+# What a test does with the `stack` of its module or package
+
+
+@pytest.fixture
+def channel(fresh_channels: Iterator[str]) -> str:
+    """A channel that no other test uses."""
+    return next(fresh_channels)
+
+
+@pytest.fixture
+def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
+    """Joins clients, `await join(channel, front=1, nickname="jane")`; they leave when the test ends.
+
+    A joined client receives all later messages. Only tests of the first frames need `settled=True`, which waits for the
+    history and the count: counts are throttled, so that takes time.
+    """
+    clients: list[Client] = []
+    registered: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def join(
+        channel: str, *, front: int = 0, nickname: str | None = None, settled: bool = False, **options: Any
+    ) -> Client:
+        client = await Client.connect(stack.fronts[front].url, channel, **options)
+        clients.append(client)
+        client.there_before = frozenset(registered[channel])
+        if settled:
+            await client.until(type="nb_users")
+        if nickname is not None:
+            await client.register(nickname)
+            registered[channel].add(nickname)
+        return client
+
+    async def leave() -> None:
+        await asyncio.gather(*(client.leave() for client in clients))
+
+    yield join
+    io_loop.run_sync(leave)
+
+
+@pytest.fixture
+def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
+    """HTTP requests to the first front."""
+    client = Rest(stack.fronts[0].url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def rests(io_loop: IOLoop, stack: Stack) -> Iterator[list[Rest]]:
+    """HTTP requests to each front."""
+    clients = [Rest(front.url) for front in stack.fronts]
+    yield clients
+    for client in clients:
+        client.close()

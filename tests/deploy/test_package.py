@@ -92,7 +92,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment with the wheel; its dependencies are those of the tests' environment."""
     directory = tmp_path_factory.mktemp("environment")
     venv.create(directory, with_pip=False)
-    run(sys.executable, "-m", "pip", "--python", directory, "install", "--no-deps", wheel, cwd=directory)
+    run(
+        sys.executable, "-m", "pip", "--python", directory, "install", "--no-deps", "--no-compile", wheel, cwd=directory
+    )
     (packages,) = directory.glob("lib/python*/site-packages")
     # After its own, so that the wheel's gischat precedes the clone's.
     (packages / "needed.pth").write_text(f"{_site_packages()}\n")
@@ -128,7 +130,11 @@ def test_the_wheel_has_all_files_of_the_clone(wheel: Path) -> None:
 async def test_it_serves_outside_a_clone_and_stops(installed: Path, short_directory: Path, directory: Path) -> None:
     # Given an environment without the clone
     chat = Deployment(
-        directory, state_dir=short_directory / "installed", program=(installed / "gischat",), cwd=directory
+        directory,
+        state_dir=short_directory / "installed",
+        program=(installed / "gischat",),
+        cwd=directory,
+        HEAVY_WORKERS="0",
     )
     try:
         # When it is started as the README says

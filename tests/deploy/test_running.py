@@ -81,24 +81,17 @@ def test_status_says_that_messages_are_not_delivered(chat: Deployment) -> None:
     chat.wait_until(lambda: chat.gischat("status").returncode == 0)
 
 
-@pytest.mark.parametrize(
-    ("group", "names"),
-    [
-        ("fronts", ["fronts:front-1", "fronts:front-2", "fronts:front-3"]),
-        ("light", ["light:light-1", "light:light-2", "light:light-3"]),
-    ],
-)
-def test_scaling_a_group_does_not_affect_others(chat: Deployment, group: str, names: list[str]) -> None:
+def test_scaling_a_group_does_not_affect_others(chat: Deployment) -> None:
     before = chat.pids()
 
     # When the group grows, then it has that number, and its old processes remain
-    grown = chat.gischat("scale", group, "3")
+    grown = chat.gischat("scale", "fronts", "3")
     assert grown.returncode == 0, grown.stdout + grown.stderr
-    assert chat.runs(*ALL, *names[1:])
+    assert chat.runs(*ALL, "fronts:front-2", "fronts:front-3")
     assert chat.pids() | before == chat.pids()
 
     # When it shrinks again, then only the new processes stop
-    shrunk = chat.gischat("scale", group, "1")
+    shrunk = chat.gischat("scale", "fronts", "1")
     assert shrunk.returncode == 0, shrunk.stdout + shrunk.stderr
     assert chat.runs(*ALL)
     assert chat.pids() == before

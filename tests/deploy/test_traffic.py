@@ -16,17 +16,17 @@ from tests.support.peers import Guest, Peer, Talker
 from tests.support.rest import Rest
 
 CHANNEL = "QGIS"
-MESSAGES = 20  # before and after each kill
+MESSAGES = 10  # before and after each kill
 LARGE_PHOTOS = 0.3  # the share of photos that take long enough to be interrupted by a kill
 
-KILLED = ("light:light-1", "heavy:heavy-1", "fronts:front-1", "redis:valkey")
+KILLED = ("heavy:heavy-1", "fronts:front-1", "redis:valkey")
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
 async def test_people_chat_while_processes_are_killed(deployment: Deploy) -> None:
     # Given a deployment, and clients that send texts and photos
-    chat = deployment(FRONTS="2", LIGHT_WORKERS="2", CHANNELS=CHANNEL).start()
+    chat = deployment(FRONTS="2", CHANNELS=CHANNEL).start()
     await asyncio.to_thread(chat.wait_until, chat.announced)
     ledger, dice = Ledger(), random.Random(1)
     people: list[Peer] = [

@@ -22,7 +22,7 @@ async def test_joining_clients_receive_the_history_and_all_later_messages(
 
         # When others join all the time, some of them with the id of the last message they have
         joiners: list[tuple[Client, str | None]] = []
-        for number in range(24):
+        for number in range(12):
             heard = scene.ledger.orders()["talker-0"]
             after = dice.choice(heard[-20:]) if number % 2 else None
             url = dice.choice(scene.urls)

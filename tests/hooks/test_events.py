@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.support.client import Client
+from tests.conftest import Join
 from tests.support.contract import CANARY, sample
 from tests.support.events import EventsReader
 from tests.support.processes import HOST, Stack
@@ -21,7 +21,6 @@ CONNECTIONS = 6  # per address
 UNREAD = 500_000
 
 Read = Callable[..., Awaitable[EventsReader]]
-Join = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +42,6 @@ def fresh_channels() -> Iterator[str]:
 
 
 @pytest.fixture
-def channel(fresh_channels: Iterator[str]) -> str:
-    return next(fresh_channels)
-
-
-@pytest.fixture
-def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
-    client = Rest(stack.fronts[0].url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def read(io_loop: IOLoop, stack: Stack) -> Iterator[Read]:
     """Opens streams that end with the test: `await read(channel, "--header", …, query="?after=…")`."""
     readers: list[EventsReader] = []
@@ -68,21 +55,6 @@ def read(io_loop: IOLoop, stack: Stack) -> Iterator[Read]:
         await asyncio.gather(*(reader.leave() for reader in readers))
 
     yield read
-    io_loop.run_sync(leave)
-
-
-@pytest.fixture
-def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
-    clients: list[Client] = []
-
-    async def join(channel: str) -> Client:
-        clients.append(await Client.connect(stack.fronts[0].url, channel))
-        return clients[-1]
-
-    async def leave() -> None:
-        await asyncio.gather(*(client.leave() for client in clients))
-
-    yield join
     io_loop.run_sync(leave)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tornado.ioloop import IOLoop
 
-from tests.support.client import Client
+from tests.conftest import Join
 from tests.support.contract import CANARY, words
 from tests.support.pictures import png_of_exactly
 from tests.support.processes import Stack
@@ -59,30 +58,12 @@ def post(stack: Stack) -> Post:
     return post
 
 
-@pytest.fixture
-def listener(io_loop: IOLoop, stack: Stack) -> Iterator[Callable[..., Awaitable[Client]]]:
-    clients = []
-
-    async def listen(channel: str = OPEN, query: str = "") -> Client:
-        clients.append(await Client.connect(stack.fronts[0].url, channel, query=query))
-        return clients[-1]
-
-    async def leave() -> None:
-        await asyncio.gather(*(client.leave() for client in clients))
-
-    yield listen
-    io_loop.run_sync(leave)
-
-
-Listen = Callable[..., Awaitable[Client]]
-
-
 def as_json(content: Any) -> tuple[str, ...]:
     return "--header", "Content-Type: application/json", "--data", json.dumps(content)
 
 
-async def test_posted_texts_are_published_with_the_hooks_name(post: Post, listener: Listen) -> None:
-    client, said = await listener(), words()
+async def test_posted_texts_are_published_with_the_hooks_name(post: Post, join: Join) -> None:
+    client, said = await join(OPEN), words()
 
     # With a content type as Slack's clients, and without one
     for arguments in (as_json({"text": said}), ("--data", json.dumps({"text": said}))):
@@ -105,8 +86,8 @@ async def test_posted_texts_are_published_with_the_hooks_name(post: Post, listen
     assert long.startswith(" ".join(part["text"].removesuffix("…") for part in parts))
 
 
-async def test_a_repeated_delivery_of_github_is_published_once(post: Post, listener: Listen) -> None:
-    client = await listener()
+async def test_a_repeated_delivery_of_github_is_published_once(post: Post, join: Join) -> None:
+    client = await join(OPEN)
     event = ("--header", "X-GitHub-Event: ping", "--header", f"X-GitHub-Delivery: {words()}")
     first = await post(KEYS["github"], *event, *as_json({"zen": words()}))
     message = await client.until(type="text", author="github")
@@ -117,10 +98,8 @@ async def test_a_repeated_delivery_of_github_is_published_once(post: Post, liste
     await client.nothing_before(last)
 
 
-async def test_pictures_and_layers_are_published_in_a_private_channel(
-    post: Post, listener: Listen, tmp_path: Path
-) -> None:
-    client = await listener(PRIVATE, f"?token={CANARY}-token")
+async def test_pictures_and_layers_are_published_in_a_private_channel(post: Post, join: Join, tmp_path: Path) -> None:
+    client = await join(PRIVATE, f"?token={CANARY}-token")
     (tmp_path / "photo.png").write_bytes(png_of_exactly(6_000_000))
     points = [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [7, 46]}}]
     (tmp_path / "trees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": points}))
@@ -134,8 +113,8 @@ async def test_pictures_and_layers_are_published_in_a_private_channel(
     assert (layer["layer_name"], layer["crs_authid"]) == ("trees", "EPSG:4326")
 
 
-async def test_invalid_posts_are_refused_with_reasons(post: Post, listener: Listen, tmp_path: Path, rest: Rest) -> None:
-    client = await listener()
+async def test_invalid_posts_are_refused_with_reasons(post: Post, join: Join, tmp_path: Path, rest: Rest) -> None:
+    client = await join(OPEN)
     (tmp_path / "none.png").write_text("no picture")
     with (tmp_path / "huge").open("wb") as huge:
         huge.truncate(50_000_000)
@@ -186,9 +165,9 @@ async def test_a_hook_can_be_banned_and_its_channel_frozen(post: Post, rest: Res
 
 
 async def test_a_post_that_would_take_too_long_is_answered_202(
-    stack: Stack, post: Post, listener: Listen, tmp_path: Path
+    stack: Stack, post: Post, join: Join, tmp_path: Path
 ) -> None:
-    client, said = await listener(), words()
+    client, said = await join(OPEN), words()
     (tmp_path / "photo.png").write_bytes(png_of_exactly(10_000))
     stack.heavy[0].freeze()
     try:
@@ -200,10 +179,3 @@ async def test_a_post_that_would_take_too_long_is_answered_202(
     finally:
         stack.heavy[0].wake()
     assert [(await client.until(author="late"))["id"] for _ in "12"] == picture.body["ids"] + text.body["ids"]
-
-
-@pytest.fixture
-def rest(io_loop: IOLoop, stack: Stack) -> Iterator[Rest]:
-    client = Rest(stack.fronts[0].url)
-    yield client
-    client.close()

@@ -11,7 +11,7 @@ from tests.support.processes import Stack
 from tests.support.stacks import AT_ONCE, Stacks
 
 # Fixtures that are used under the same names.
-from tests.wire.conftest import Join, channel, fresh_channels, join, quiet_logs, rest, rests, stack  # noqa: F401
+from tests.wire.conftest import Join, fresh_channels, quiet_logs, stack  # noqa: F401
 
 FRESH_CHANNELS = [f"Salle {number:02}/été" for number in range(AT_ONCE)]
 ANOTHER_CHANNEL = "Autre salle"  # which no test uses alone

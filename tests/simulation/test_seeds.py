@@ -16,8 +16,8 @@ SHOWED = [
     (5219, "", "what was said again was refused, though it was in its inbox before"),
     (5327, "", "somebody whose nickname a ghost had counted as registered"),
 ]
-SEEDS = 100
-AT_ONCE = 20  # in one test, so that they spread over the machine's cores
+SEEDS = 60
+AT_ONCE = 15  # in one test, so that they spread over the machine's cores
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))

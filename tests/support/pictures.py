@@ -51,13 +51,6 @@ def phone_photo(width: int, height: int, *, orientation: int, description: str) 
     return encoded(quarters(width, height), "JPEG", quality=88, exif=exif)
 
 
-def transparent_png(width: int, height: int) -> bytes:
-    """A drawing with an alpha gradient from top to bottom."""
-    picture = quarters(width, height).convert("RGBA")
-    picture.putalpha(Image.linear_gradient("L").resize((width, height)))
-    return encoded(picture, "PNG")
-
-
 def bomb_png(width: int, height: int) -> bytes:
     """A PNG of a hundred bytes that claims that size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import pytest
-
 from tests.support.client import Client
-from tests.support.contract import BROADCAST, CANARY, KEYS, NICKNAMES, NUMBERS, OPTIONAL, REPLYABLE, required, sample
+from tests.support.contract import BROADCAST, CANARY, KEYS, NUMBERS, REPLYABLE, required, sample
 from tests.support.layers import feature, geometry, layer
 from tests.support.rest import Rest, eventually
 from tests.wire.conftest import Join
@@ -24,9 +22,6 @@ MANY_DIGITS = "9" * 5000
 DEEP_LIST = "[" * 100_000 + "]" * 100_000
 DEEP_OBJECT = '{"a":' * 100_000 + "1" + "}" * 100_000
 LONE_SURROGATE = '"\\ud800"'
-
-NOT_TEXTS = [12, -1.5, True, [], [CANARY], {}, {"a": CANARY}]
-NOT_NUMBERS = [CANARY, "", "12", True, False, [], [1], {}]
 
 
 async def assert_refused(client: Client, other: Client, frames: Sequence[str | bytes]) -> None:
@@ -137,32 +132,26 @@ async def test_types_of_the_server_are_refused(channel: str, join: Join) -> None
 
 
 def broken(type_: str) -> Iterator[str]:
-    """The type's message, once for each violated rule of its fields; test_messages.py covers all fields."""
-    for number, field in enumerate(required(type_)):
-        missing = sample(type_)
-        del missing[field]
-        yield json.dumps(missing)
-        wrong = [12, CANARY] if field == "geojson" else NOT_NUMBERS if field in NUMBERS else NOT_TEXTS
-        yield from (_with_value(type_, field, value) for value in [None, wrong[number % len(wrong)]])
-    for field in OPTIONAL & KEYS[type_]:
-        yield _with_value(type_, field, NOT_TEXTS[-1])
-    for field in KEYS[type_] & NUMBERS:
+    """The type's message, once for each violated rule; test_messages.py covers all fields."""
+    first = required(type_)[0]  # usually the author
+    missing = sample(type_)
+    del missing[first]
+    yield json.dumps(missing)
+    yield from (_with_value(type_, first, value) for value in (None, [CANARY], "ab", "jane\n"))
+    yield from (_with_literal(type_, first, literal) for literal in (LONE_SURROGATE, MANY_DIGITS))
+    for field in [*sorted(KEYS[type_] & NUMBERS)][:1]:
+        yield from (_with_value(type_, field, value) for value in (CANARY, True))
         yield from (_with_literal(type_, field, number) for number in ("NaN", "1e400", "01"))
-    for field in KEYS[type_] & NICKNAMES:
-        yield from (_with_value(type_, field, nickname) for nickname in ("ab", "x" * 33, "jane\n", "Zoé"))
-    text = required(type_)[0]  # usually the author
-    yield from (_with_literal(type_, text, literal) for literal in (LONE_SURROGATE, MANY_DIGITS, DEEP_LIST))
     yield _with_value(type_, "id", CANARY)
     yield _with_literal(type_, "timestamp", "1.5")
     if type_ in REPLYABLE:
         yield _with_value(type_, "in_reply_to_id", CANARY)
 
 
-@pytest.mark.parametrize("type_", SENDABLE)
-async def test_a_broken_field_is_refused(type_: str, channel: str, join: Join, rest: Rest) -> None:
+async def test_a_broken_field_is_refused(channel: str, join: Join, rest: Rest) -> None:
     client, other = await join(channel), await join(channel, front=1)
 
-    await assert_refused(client, other, list(broken(type_)))
+    await assert_refused(client, other, [frame for type_ in SENDABLE for frame in broken(type_)])
 
     assert await rest.users(channel) == []
     await eventually(partial(rest.nb_connected_users, channel), 2)
@@ -228,7 +217,9 @@ async def test_invalid_layers_are_refused(channel: str, join: Join) -> None:
 
     rubbish = ["NaN", "1e400", MANY_DIGITS, LONE_SURROGATE, DEEP_LIST]
     frames = [_with_literal("geojson", "geojson", json.dumps(place)) for place in places]
-    await assert_refused(client, other, [frame.replace('"@@"', each) for frame in frames for each in rubbish])
+    await assert_refused(
+        client, other, [frame.replace('"@@"', each) for frame, each in zip(frames, rubbish, strict=True)]
+    )
 
 
 async def test_many_invalid_messages_at_once_are_answered_in_order(channel: str, join: Join, rests: list[Rest]) -> None:
@@ -237,28 +228,22 @@ async def test_many_invalid_messages_at_once_are_answered_in_order(channel: str,
     rubbish = [frame for frame in NO_MESSAGES if len(frame) < 1000]
 
     # When the client sends bad input without waiting for answers
-    for frame in rubbish * 10:
+    for frame in rubbish * 3:
         await client.send_raw(frame)
     marker = await client.say()
 
     # Then each frame is answered, in order with the valid messages, and nothing else has changed
     await client.until(text=marker)
-    assert sum(m["type"] == "uncompliant" for m in client.received) == len(rubbish) * 10
+    assert sum(m["type"] == "uncompliant" for m in client.received) == len(rubbish) * 3
     await other.nothing_before(marker)
     for rest in rests:
         assert await rest.users(channel) == ["john"]
         await eventually(partial(rest.nb_connected_users, channel), 2)
 
 
-NO_FRAMES = [
+NO_FRAMES = [  # test_frame_parser.py and test_conformance.py have all others
     b"\x81\x85\0\0\0\0ab\xffcd",  # a text frame that is not UTF-8 (RFC 6455 §8.1)
-    b"\x81\x05hello",  # a frame without a mask (§5.1)
-    b"\xf1\x80\0\0\0\0",  # reserved bits (§5.2)
-    b"\x83\x80\0\0\0\0",  # a reserved opcode
-    b"\x80\x80\0\0\0\0",  # a continuation without a message (§5.4)
-    b"\x09\x80\0\0\0\0",  # a ping in fragments (§5.5)
     b"\x88\x81\0\0\0\0x",  # a close frame with half a code (§5.5.1)
-    b"GET / HTTP/1.1\r\n\r\n",
     bytes(range(256)) * 100,
 ]
 

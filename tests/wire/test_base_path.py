@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from tests.conftest import StackFactory
 from tests.support.client import Client
@@ -16,17 +15,10 @@ EVERY_PATH += ["/openapi.json", "/livez", "/readyz", "/channel/QGIS/users", "/ch
 
 
 @pytest.fixture(scope="module")
-def house(open_stack: StackFactory) -> Iterator[Stack]:
+def stack(open_stack: StackFactory) -> Iterator[Stack]:
     with open_stack(heavy=0, base_path=BASE, admin_token="0123456789abcdef") as stack:
         yield stack
     stack.assert_quiet_logs()
-
-
-@pytest.fixture
-def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
-    client = Rest(house.fronts[0].url)
-    yield client
-    client.close()
 
 
 async def test_every_path_is_answered_with_and_without_the_base(rest: Rest) -> None:
@@ -54,7 +46,7 @@ async def test_the_openapi_document_names_the_base(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-async def test_messages_are_exchanged_below_the_base(house: Stack, slash: str) -> None:
-    jane = await Client.connect(house.fronts[0].url + BASE + slash, "QGIS")
+async def test_messages_are_exchanged_below_the_base(stack: Stack, slash: str) -> None:
+    jane = await Client.connect(stack.fronts[0].url + BASE + slash, "QGIS")
     await jane.until(text=await jane.say())
     await jane.leave()

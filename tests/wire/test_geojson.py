@@ -1,6 +1,5 @@
 """Layers: readable ones arrive as sent, or repaired; others are refused, and the reason names the feature."""
 
-import json
 import re
 from typing import Any
 
@@ -69,26 +68,6 @@ async def test_a_large_layer_is_whole_for_all_and_in_its_place(channel: str, joi
     assert returned.received[:2] == [layer, last]
 
 
-async def test_a_layer_that_qgis_writes_and_gdal_cannot_read_arrives_repaired(channel: str, join: Join) -> None:
-    """With a height that is null, or an empty part of a multipoint, GDAL would read no geometry."""
-    sender, other = await join(channel), await join(channel, front=1)
-    found = _of_geometries(
-        geometry("Point", [6.1, 46.2, None]),
-        geometry("LineString", [[1, 2, 3], [4, 5, None]]),
-        geometry("MultiPoint", [[1, 2], [None, None], [5, 6]]),
-    )
-
-    await sender.send(**sample("geojson", geojson=found))
-
-    repaired = _of_geometries(
-        geometry("Point", [6.1, 46.2]),
-        geometry("LineString", [[1, 2, 3], [4, 5]]),
-        geometry("MultiPoint", [[1, 2], [5, 6]]),
-    )
-    for receiver in (sender, other):
-        assert (await receiver.until(type="geojson"))["geojson"] == repaired
-
-
 GOOD = feature(point(1, 2))
 
 BROKEN_FEATURES: dict[str, Any] = {  # tests/worker/test_geojson.py covers all of them
@@ -110,40 +89,10 @@ async def test_the_reason_names_the_feature_that_is_broken(channel: str, join: J
     await other.nothing_before(await sender.say())
 
 
-async def test_a_point_that_no_reader_can_show_is_refused_by_its_id(channel: str, join: Join) -> None:
-    client = await join(channel)
-    points_ = layer([feature(point(1, 2), id="well-6"), feature(geometry("Point", ["@", 2.0]), id="well-7")])
-
-    await client.send_raw(json.dumps(sample("geojson", geojson=points_)).replace('"@"', "1e999"))
-
-    reason = await client.refusal()
-    assert "'well-7'" in reason
-    assert "no finite x" in reason
-    assert "Check Validity" in reason
-
-
-NO_LAYERS: dict[str, Any] = {
-    "null": None,
-    "a feature": feature(None),
-    "a layer as a text": '{"type": "FeatureCollection", "features": []}',
-}
-
-
-async def test_invalid_layers_are_refused_to_the_sender_only(channel: str, join: Join) -> None:
-    sender, other = await join(channel), await join(channel, front=1)
-    for name, no_layer in NO_LAYERS.items():
-        await sender.send(**sample("geojson", geojson=no_layer))
-
-        assert await sender.refusal(), name
-    marker = await sender.say()
-    await sender.nothing_before(marker)
-    await other.nothing_before(marker)
-
-
 async def test_a_layer_of_many_vertices_arrives(channel: str, join: Join) -> None:
-    """500 features of 200 vertices, 100 000 in all: a real layer."""
+    """500 features of 60 vertices, 30 000 in all: a real layer."""
     client = await join(channel)
-    ring = [[i * 1.000_1, i * i / 7] for i in range(199)]
+    ring = [[i * 1.000_1, i * i / 7] for i in range(59)]
     polygon = feature(geometry("Polygon", [[*ring, ring[0]]]))
 
     await client.send(**sample("geojson", geojson=(sent := layer([polygon] * 500))))

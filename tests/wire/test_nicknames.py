@@ -9,28 +9,9 @@ from tests.support.contract import CANARY
 from tests.support.rest import Rest, eventually
 from tests.wire.conftest import Join
 
-RIGHT = ["abc", "jane", "Jane-Doe_42", "___", "---", "123", "x" * 32]
-WRONG = [
-    "",
-    "ab",
-    "x" * 33,
-    "jane\n",
-    "\njane",
-    "jane\x00",
-    "jane\u2028",
-    " jane",
-    "jane ",
-    "jane doe",
-    "Zoé",
-    "Zoe\u0301",
-    "١٢٣٤",
-    "１２３４",
-    "ｊａｎｅ",
-    "jane.doe",
-    "jane@doe",
-    f"<b>{CANARY}</b>",
-    "😀😀😀",
-]
+# test_messages.py has all others
+RIGHT = ["abc", "Jane-Doe_42", "x" * 32]
+WRONG = ["", "ab", "x" * 33, "jane\n", " jane", "Zoé", "١٢٣٤", f"<b>{CANARY}</b>"]
 
 
 async def test_a_nickname_of_the_right_form_can_be_registered_and_signed_with(
@@ -65,15 +46,12 @@ async def test_a_newcomer_is_published_to_everyone(channel: str, join: Join) -> 
     assert await distant.until(type="newcomer") == newcomer
 
 
-@pytest.mark.parametrize("front", [0, 1])
-async def test_a_taken_nickname_is_refused_to_the_second_client_only(
-    front: int, channel: str, join: Join, rest: Rest
-) -> None:
+async def test_a_taken_nickname_is_refused_to_the_second_client_only(channel: str, join: Join, rest: Rest) -> None:
     # Given jane on the first front
     jane = await join(channel, nickname="jane")
-    impostor = await join(channel, front=front)
+    impostor = await join(channel, front=1)
 
-    # When another client registers her nickname, on the same front or the other
+    # When another client registers her nickname, on the other front
     await impostor.send(type="newcomer", newcomer="jane")
 
     # Then only that client is told, and jane keeps it
@@ -219,11 +197,10 @@ async def test_an_exiter_for_another_nickname_is_refused(channel: str, join: Joi
 # A nickname that is taken: the request is kept
 
 
-@pytest.mark.parametrize("front", [0, 1])
-async def test_a_refused_nickname_is_granted_when_it_is_free(front: int, channel: str, join: Join, rest: Rest) -> None:
+async def test_a_refused_nickname_is_granted_when_it_is_free(channel: str, join: Join, rest: Rest) -> None:
     # Given two clients that were refused jane's nickname
     jane, witness = await join(channel, nickname="jane"), await join(channel, front=1)
-    first, second = await join(channel, front=front), await join(channel)
+    first, second = await join(channel, front=1), await join(channel)
     own, next_one = str(uuid.uuid4()), str(uuid.uuid4())
     for client, id in ((first, own), (second, next_one)):
         await client.send(type="newcomer", newcomer="jane", id=id)

@@ -5,28 +5,27 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tornado.httputil import HTTPHeaders
-from tornado.ioloop import IOLoop
 
 from tests.conftest import StackFactory
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
 from tests.support.processes import HOST, ROOT, Stack
 from tests.support.rest import Rest, channel_path
+from tests.wire.conftest import Join
 
 PRIVATE = "Été: à la mer"
 TOKEN = f"{CANARY}:+/é"  # with all kinds of characters; no log may contain it
 OTHERS = f"{CANARY}-other"
 
-Enter = Callable[..., Awaitable[Client]]
-
 
 @pytest.fixture(scope="module")
-def house(open_stack: StackFactory) -> Iterator[Stack]:
+def stack(open_stack: StackFactory) -> Iterator[Stack]:
     """Two fronts with an open channel and two private ones."""
     tokens = f"{PRIVATE}:{TOKEN}, {PRIVATE}:{CANARY}-second\nOther:{OTHERS}"
     channels = f"QGIS,{PRIVATE},Other"
@@ -37,31 +36,13 @@ def house(open_stack: StackFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
-    """HTTP requests to the first front."""
-    client = Rest(house.fronts[0].url)
-    yield client
-    client.close()
+def enter(join: Join) -> Join:
+    """Joins clients with or without a bearer token."""
 
+    async def enter(channel: str = PRIVATE, token: str | None = TOKEN, **options: Any) -> Client:
+        return await join(channel, additional_headers={} if token is None else bearer(token), **options)
 
-@pytest.fixture
-def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
-    """Joins clients with or without a bearer token; they leave when the test ends."""
-    clients = []
-
-    async def enter(channel: str = PRIVATE, token: str | None = TOKEN, *, front: int = 0, query: str = "") -> Client:
-        headers = {} if token is None else bearer(token)
-        url = house.fronts[front].url
-        client = await Client.connect(url, channel, query=query, additional_headers=headers)
-        clients.append(client)
-        return client
-
-    async def leave() -> None:
-        for client in clients:
-            await client.leave()
-
-    yield enter
-    io_loop.run_sync(leave)
+    return enter
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -69,14 +50,14 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": "Bearer " + token.encode().decode("latin-1")}
 
 
-async def test_a_token_grants_access_on_every_front(enter: Enter) -> None:
+async def test_a_token_grants_access_on_every_front(enter: Join) -> None:
     by_header, by_query = await enter(), await enter(token=None, front=1, query=f"?token={CANARY}-second")
     await by_query.until(text=await by_header.say())
     await by_header.until(text=await by_query.say())
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?after=x"])
-async def test_a_missing_token_is_reported(enter: Enter, query: str) -> None:
+async def test_a_missing_token_is_reported(enter: Join, query: str) -> None:
     client = await enter(token=None, query=query)
     reason = f"Channel '{PRIVATE}' is private: a token is needed."
     assert await client.closed() == (1008, reason)
@@ -84,7 +65,7 @@ async def test_a_missing_token_is_reported(enter: Enter, query: str) -> None:
 
 
 @pytest.mark.parametrize("token", [OTHERS, TOKEN[:-1], TOKEN + "x", TOKEN * 100])
-async def test_a_wrong_token_grants_nothing_and_is_not_counted(enter: Enter, token: str) -> None:
+async def test_a_wrong_token_grants_nothing_and_is_not_counted(enter: Join, token: str) -> None:
     member = await enter()
     client = await enter(token=None, query=f"?token={quote(token)}")
     reason = f"Channel '{PRIVATE}' is private: this token is not valid."
@@ -94,7 +75,7 @@ async def test_a_wrong_token_grants_nothing_and_is_not_counted(enter: Enter, tok
     await member.count(1)
 
 
-async def test_an_open_channel_is_open_whatever_token_comes(enter: Enter) -> None:
+async def test_an_open_channel_is_open_whatever_token_comes(enter: Join) -> None:
     plain, with_token = await enter("QGIS", None), await enter("QGIS", CANARY)
     await plain.until(text=await with_token.say())
 
@@ -103,7 +84,7 @@ HTTP = [("GET", "users"), ("GET", "last"), ("GET", "features.geojson"), ("PUT", 
 
 
 @pytest.mark.parametrize(("method", "end"), HTTP)
-async def test_http_requires_the_token(rest: Rest, enter: Enter, method: str, end: str) -> None:
+async def test_http_requires_the_token(rest: Rest, enter: Join, method: str, end: str) -> None:
     member = await enter()
     await member.until(text=await member.say())
     body = json.dumps(sample("text")) if method == "PUT" else None
@@ -121,8 +102,8 @@ async def test_http_requires_the_token(rest: Rest, enter: Enter, method: str, en
     assert CANARY not in wrong.body.decode()
 
 
-async def test_the_example_bot_enters_with_its_token(house: Stack) -> None:
-    server = house.fronts[0].url.replace("http", "ws", 1)
+async def test_the_example_bot_enters_with_its_token(stack: Stack) -> None:
+    server = stack.fronts[0].url.replace("http", "ws", 1)
     command = (sys.executable, str(ROOT / "examples" / "bot.py"), server, "Other", "--nickname", "bot")
     ends = []
     for token in (OTHERS, f"{CANARY}-wrong"):
@@ -141,7 +122,7 @@ async def test_a_preflight_request_needs_no_token(rest: Rest) -> None:
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-async def test_private_channels_are_listed_with_their_counts(rest: Rest, enter: Enter) -> None:
+async def test_private_channels_are_listed_with_their_counts(rest: Rest, enter: Join) -> None:
     member = await enter("Other", OTHERS)
     await member.count(1)
     assert await rest.get("/channels") == ["QGIS", PRIVATE, "Other"]
@@ -153,8 +134,8 @@ async def test_an_unknown_channel_stays_an_unknown_channel(rest: Rest) -> None:
     assert (await rest.fetch("/channel/nowhere/last", **bearer(TOKEN))).code == 404
 
 
-async def test_a_wrong_token_is_logged_by_address_without_its_value(house: Stack, rest: Rest) -> None:
+async def test_a_wrong_token_is_logged_by_address_without_its_value(stack: Stack, rest: Rest) -> None:
     await rest.fetch(channel_path("Other", "last") + f"?token={CANARY}")
-    found = house.fronts[0].records(message="a wrong token", channel="Other")
+    found = stack.fronts[0].records(message="a wrong token", channel="Other")
     assert {record["address"] for record in found} == {HOST}
     # The fixture checks at the end that no log contains the token.

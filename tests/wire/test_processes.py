@@ -100,16 +100,6 @@ async def test_stopped_workers_exit_and_others_continue(io_loop: IOLoop, start_s
     await client.leave()
 
 
-async def test_a_worker_that_serves_all_lanes_is_enough(io_loop: IOLoop, start_stack: StartStack) -> None:
-    stack = start_stack(light=0, heavy=0, both=1)
-    client = await _joined(stack.fronts[0].url)
-
-    for type_ in ("text", "image", "geojson"):
-        await client.send(**sample(type_))
-        await client.until(type=type_)
-    await client.leave()
-
-
 async def test_processes_may_be_started_in_any_order_and_before_redis(
     io_loop: IOLoop, start_stack: StartStack, tmp_path: Path
 ) -> None:
@@ -158,22 +148,6 @@ def _until(holds: Callable[[], bool], within: float = DEADLINE) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-async def test_redis_may_be_named_by_host_and_port(io_loop: IOLoop, valkey: Valkey, start_stack: StartStack) -> None:
-    stack = start_stack(heavy=0, redis_url=None, redis_host="127.0.0.1", redis_port=valkey.port)
-
-    client = await _joined(stack.fronts[0].url)
-    await client.until(text=await client.say())
-    await client.leave()
-
-
-async def test_a_redis_url_wins_over_host_and_port(io_loop: IOLoop, start_stack: StartStack) -> None:
-    stack = start_stack(heavy=0, redis_host="127.0.0.1", redis_port=1)
-
-    client = await _joined(stack.fronts[0].url)
-    await client.until(text=await client.say())
-    await client.leave()
 
 
 async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop, start_stack: StartStack) -> None:
@@ -273,18 +247,6 @@ async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: S
 
 async def _texts(rest: Rest, channel: str) -> list[str]:
     return [message["text"] for message in await rest.last(channel)]
-
-
-async def test_no_history_is_stored_if_the_limit_is_zero(io_loop: IOLoop, start_stack: StartStack) -> None:
-    stack = start_stack(heavy=0, max_stored_messages=0)
-    client = await _joined(stack.fronts[0].url)
-
-    await client.until(text=await client.say())
-
-    joined = await _joined(stack.fronts[0].url)
-    assert {m["type"] for m in joined.received} == {"nb_users"}
-    await client.leave()
-    await joined.leave()
 
 
 def test_idle_channels_are_asked_about_together(start_stack: StartStack, tmp_path: Path) -> None:

@@ -1,25 +1,22 @@
 """REQUIRE_REGISTRATION: authors and likers must have registered their nickname."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from tests.conftest import StackFactory
-from tests.support.client import Client
 from tests.support.contract import BROADCAST, sample, words
 from tests.support.processes import Stack
 from tests.support.rest import Rest, channel_path
+from tests.wire.conftest import Join
 
 CHANNELS = [f"c{number}" for number in range(1, 21)]
 PRIVATE, TOKEN = "private", "s3cret"
 
-Enter = Callable[..., Awaitable[Client]]
-
 
 @pytest.fixture(scope="module")
-def house(open_stack: StackFactory) -> Iterator[Stack]:
+def stack(open_stack: StackFactory) -> Iterator[Stack]:
     """Two fronts on which only registered nicknames may write."""
     channels = ",".join([*CHANNELS, PRIVATE])
     settings = {"channels": channels, "channel_tokens": f"{PRIVATE}:{TOKEN}", "require_registration": True}
@@ -34,66 +31,38 @@ def fresh_channels() -> Iterator[str]:
     return iter(CHANNELS)
 
 
-@pytest.fixture
-def enter(io_loop: IOLoop, house: Stack) -> Iterator[Enter]:
-    """Joins clients; they leave when the test ends."""
-    clients = []
-
-    async def enter(channel: str, nickname: str | None = None, *, front: int = 0, query: str = "") -> Client:
-        client = await Client.connect(house.fronts[front].url, channel, query=query)
-        clients.append(client)
-        if nickname is not None:
-            await client.register(nickname)
-        return client
-
-    async def leave() -> None:
-        for client in clients:
-            await client.leave()
-
-    yield enter
-    io_loop.run_sync(leave)
-
-
-@pytest.fixture
-def rest(io_loop: IOLoop, house: Stack) -> Iterator[Rest]:
-    """HTTP requests to the first front."""
-    client = Rest(house.fronts[0].url)
-    yield client
-    client.close()
-
-
-async def test_a_text_right_behind_its_newcomer_is_published(channel: str, enter: Enter) -> None:
+async def test_a_text_right_behind_its_newcomer_is_published(channel: str, join: Join) -> None:
     """QGIS and QField do so, without waiting for an answer."""
-    jane = await enter(channel)
+    jane = await join(channel)
     await jane.send(type="newcomer", newcomer="jane")
     text = await jane.say(author="jane")
     assert (await jane.until(type="text"))["text"] == text
 
 
-@pytest.mark.parametrize("type_", BROADCAST)
-async def test_every_type_with_an_author_requires_registration(type_: str, channel: str, enter: Enter) -> None:
-    incognito, jane = await enter(channel), await enter(channel, "jane", front=1)
+async def test_every_type_with_an_author_requires_registration(channel: str, join: Join) -> None:
+    incognito, jane = await join(channel), await join(channel, nickname="jane", front=1)
 
-    await incognito.send(**sample(type_, author="stranger"))
-    await jane.send(**sample(type_, author="stranger"))
+    for type_ in BROADCAST:
+        await incognito.send(**sample(type_, author="stranger"))
+        await jane.send(**sample(type_, author="stranger"))
 
-    expected = "Register your nickname first: nobody may write as 'stranger' here without it."
-    assert (await incognito.refusal()).startswith(expected)
-    assert (await jane.refusal()).startswith("You are registered as 'jane': you cannot write as 'stranger'.")
-    await jane.send(**sample(type_, author="jane"))
-    assert (await incognito.until(type=type_))["author"] == "jane"
+        expected = "Register your nickname first: nobody may write as 'stranger' here without it."
+        assert (await incognito.refusal()).startswith(expected)
+        assert (await jane.refusal()).startswith("You are registered as 'jane': you cannot write as 'stranger'.")
+        await jane.send(**sample(type_, author="jane"))
+        assert (await incognito.until(type=type_))["author"] == "jane"
 
 
-async def test_nobody_writes_under_the_nickname_of_another(channel: str, enter: Enter) -> None:
-    jane, john = await enter(channel, "jane"), await enter(channel, "john", front=1)
+async def test_nobody_writes_under_the_nickname_of_another(channel: str, join: Join) -> None:
+    jane, john = await join(channel, nickname="jane"), await join(channel, nickname="john", front=1)
     await jane.until(newcomer="john")
     await john.say(author="jane")
     assert (await john.refusal()).startswith("You are registered as 'john': you cannot write as 'jane'.")
     await jane.nothing_before(await jane.say(author="jane"))
 
 
-async def test_a_refused_nickname_cannot_be_used_as_author(channel: str, enter: Enter) -> None:
-    jane, impostor = await enter(channel, "jane"), await enter(channel, front=1)
+async def test_a_refused_nickname_cannot_be_used_as_author(channel: str, join: Join) -> None:
+    jane, impostor = await join(channel, nickname="jane"), await join(channel, front=1)
     # Given a client that sends a text directly after a newcomer that will be refused
     await impostor.send(type="newcomer", newcomer="jane")
     await impostor.say(author="jane")
@@ -103,8 +72,8 @@ async def test_a_refused_nickname_cannot_be_used_as_author(channel: str, enter: 
     await jane.nothing_before(await jane.say(author="jane"))
 
 
-async def test_a_like_requires_registration(channel: str, enter: Enter) -> None:
-    jane, john = await enter(channel, "jane"), await enter(channel, "john", front=1)
+async def test_a_like_requires_registration(channel: str, join: Join) -> None:
+    jane, john = await join(channel, nickname="jane"), await join(channel, nickname="john", front=1)
     like = {"type": "like", "liked_author": "jane", "message": words()}
     await john.send(**like, liker_author="jack")
     assert "You are registered as 'john'" in await john.refusal()
@@ -112,21 +81,21 @@ async def test_a_like_requires_registration(channel: str, enter: Enter) -> None:
     assert (await jane.until(type="like"))["liker_author"] == "john"
 
 
-async def test_a_given_up_nickname_cannot_be_used_as_author(channel: str, enter: Enter) -> None:
-    jane = await enter(channel, "jane")
+async def test_a_given_up_nickname_cannot_be_used_as_author(channel: str, join: Join) -> None:
+    jane = await join(channel, nickname="jane")
     await jane.send(type="exiter", exiter="jane")
     await jane.say(author="jane")
     assert "Register your nickname first" in await jane.refusal()
     # Until anybody registers it again
-    other = await enter(channel, "jane", front=1)
+    other = await join(channel, nickname="jane", front=1)
     await other.until(text=await other.say(author="jane"))
 
 
-async def test_a_nickname_that_changes_owner_never_has_two(channel: str, enter: Enter) -> None:
+async def test_a_nickname_that_changes_owner_never_has_two(channel: str, join: Join) -> None:
     """Two connections alternately register and give up a nickname as fast as possible, and always write under it."""
     # Given the messages of each: register, write, give up, write again
-    clients = [await enter(channel), await enter(channel, front=1)]
-    witness = await enter(channel)
+    clients = [await join(channel), await join(channel, front=1)]
+    witness = await join(channel)
     for number in range(40):
         for index, client in enumerate(clients):
             await client.send(type="newcomer", newcomer="jane")
@@ -152,8 +121,8 @@ async def test_a_nickname_that_changes_owner_never_has_two(channel: str, enter: 
     assert any(message.get("author") == "jane" for message in witness.received)
 
 
-async def test_reading_and_types_without_author_need_no_nickname(channel: str, enter: Enter) -> None:
-    reader, jane = await enter(channel), await enter(channel, "jane", front=1)
+async def test_reading_and_types_without_author_need_no_nickname(channel: str, join: Join) -> None:
+    reader, jane = await join(channel), await join(channel, nickname="jane", front=1)
     await reader.until(text=await jane.say(author="jane"))
 
 
@@ -164,8 +133,8 @@ async def test_http_requests_cannot_register(channel: str, rest: Rest) -> None:
     assert await rest.last(channel) == []
 
 
-async def test_a_bot_with_a_private_channels_token_may_use_a_free_nickname(enter: Enter, rest: Rest) -> None:
-    jane = await enter(PRIVATE, "jane", query=f"?token={TOKEN}")
+async def test_a_bot_with_a_private_channels_token_may_use_a_free_nickname(join: Join, rest: Rest) -> None:
+    jane = await join(PRIVATE, nickname="jane", query=f"?token={TOKEN}")
     path = channel_path(PRIVATE, "text") + f"?token={TOKEN}"
 
     wrong = await rest.fetch(path, "PUT", json.dumps({"author": "jane", "text": words()}))

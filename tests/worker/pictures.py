@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from PIL import Image, ImageChops, ImageCms, ImageDraw, PngImagePlugin
@@ -21,6 +22,7 @@ _P3 = {
 }
 
 
+@cache
 def photo(width: int, height: int) -> Image.Image:
     """Smooth light, grass at every scale, and a sensor's noise: about 4 MB at 12 megapixels and quality 90."""
     size = (width, height)
@@ -40,6 +42,7 @@ def photo(width: int, height: int) -> Image.Image:
     return ImageChops.add(scene, Image.merge("RGB", noises), 1, -128)
 
 
+@cache
 def drawing(width: int, height: int) -> Image.Image:
     """A map sketch: lines and areas in five flat colours."""
     sketch = Image.new("RGB", (width, height), (242, 239, 233))

@@ -55,5 +55,5 @@ def test_html_is_reduced_to_text(html: str, text: str) -> None:
 )
 def test_no_text_takes_longer_than_its_length(piece: str) -> None:
     """A parser that looks behind each < to the end takes minutes of this, and the test never ends."""
-    from_html(piece * 250_000)
-    from_html(f"<a {piece.strip('<') * 250_000}>")
+    from_html(piece * 100_000)
+    from_html(f"<a {piece.strip('<') * 100_000}>")

@@ -150,7 +150,7 @@ LATER = 3  # publications, while it joins
 
 
 def orders() -> Iterator[Order]:
-    for batches in [(3,), (1, 2), (2, 1), (1, 1, 1)]:
+    for batches in [(1, 2), (2, 1), (1, 1, 1)]:
         for answered_before, seen, pause in product(range(len(batches) + 1), range(LATER + 1), (0, 0.3)):
             yield Order(batches, answered_before, seen, pause)
 

@@ -266,7 +266,7 @@ async def test_pieces_of_a_message_are_counted_until_the_last_has_come_whole() -
 @pytest.mark.slow
 async def test_a_message_may_be_in_any_number_of_fragments_of_which_some_are_worth_a_message() -> None:
     async with scenes() as (scene,):
-        message = text(4 * 2**20)
+        message = text(2**19)
         sent = b"".join(
             frame(message[at : at + 64], Opcode.CONT if at else Opcode.TEXT, at + 64 >= len(message))
             for at in range(0, len(message), 64)
