@@ -54,7 +54,7 @@ class Timings:
     ids: float = 600.0  # that message ids are remembered for deduplication: longer than any client retries
     reaped: float = 3600.0  # that a front which was reaped by mistake can still recover the presence of its clients
     dead_letters: float = 30 * 24 * 3600.0  # that dead letters are kept: an operator's holidays
-    body_chunk: float = 60.0  # expiry of a body's chunks until their job is enqueued: the rest follows sooner
+    body_chunk: float = 60.0  # expiry of a body's chunks until their job is enqueued or committed
 
     # Client connections
     retry: float = 1.0  # before retrying what failed in Redis
