@@ -53,7 +53,7 @@ local function chunk_key(name, index)
 end
 
 -- The expiry of a body's chunks says who has references to it. None: history and outbox. In years: the history alone.
--- Otherwise the outbox alone, or nobody (yet). So whichever lets go last deletes them, and none outlives a lost key for long.
+-- Otherwise the outbox alone, or nobody (yet). Whichever lets go last deletes them.
 local YEAR = 365 * 24 * 3600 * 1000
 
 local function expire_chunks(name, count, age)
