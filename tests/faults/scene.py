@@ -231,20 +231,24 @@ class Scene:
 
     async def drained(self) -> None:
         """Wait until no job is in an inbox or held by a worker."""
-        await until(self._is_drained, "the inboxes to be empty")
-
-    def _is_drained(self) -> bool:
-        # A heartbeat may be in flight at any moment; nothing else is after the last message.
         try:
-            for lane in self._lanes:
-                inbox = self.inbox(lane)
-                if self.redis.xlen(inbox) or self.redis.xpending(inbox, GROUP)["pending"]:
-                    return False
-                if int(self.redis.get(f"{inbox}:bytes") or 0):
-                    return False
-        except RedisError:
-            return False
-        return True
+            await until(lambda: not self._left(), "the inboxes to be empty")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; left are {self._left()}") from None
+
+    def _left(self) -> dict[str, object]:
+        """What is in inboxes or held by workers, by lane."""
+        # A heartbeat may be in flight at any moment; nothing else is after the last message.
+        left: dict[str, object] = {}
+        for lane in self._lanes:
+            inbox = self.inbox(lane)
+            try:
+                entries, held = self.redis.xrange(inbox), self.redis.xpending(inbox, GROUP)["pending"]
+                if entries or held or int(self.redis.get(f"{inbox}:bytes") or 0):
+                    left[lane] = entries, held, self.redis.get(f"{inbox}:bytes")
+            except RedisError as error:
+                left[lane] = error
+        return left
 
     async def everyone_has_heard(self) -> None:
         def holds() -> bool:

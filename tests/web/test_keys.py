@@ -76,7 +76,7 @@ async def test_the_page_moves_a_key_out_of_its_address_and_keeps_it_for_the_tab(
     page.expected_errors = ("401",)
     await admin.act("DELETE", f"keys/{key['id']}")
     page.until_shown("The key that you came with is not valid", within="#lobby-notice")
-    assert channels(page) == ["QGIS", PRIVATE, OTHER]
+    page.wait(lambda: channels(page) == ["QGIS", PRIVATE, OTHER], "all public channels to be listed")
 
 
 async def test_the_lobby_says_how_to_connect_and_shows_the_key_only_if_asked_to(

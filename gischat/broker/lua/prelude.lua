@@ -106,7 +106,8 @@ local function ack(entry, size)
   if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
   if chunks > 0 then release_heavy_bytes(entry, size) end
   redis.call('XDEL', INBOX, entry)
-  redis.call('DECRBY', INBOX_BYTES, size)
+  -- Below zero if the key was lost while jobs were waiting.
+  if redis.call('DECRBY', INBOX_BYTES, size) < 0 then redis.call('DEL', INBOX_BYTES) end
   delete_chunks()
   return true
 end

@@ -82,6 +82,14 @@ async def test_an_inbox_is_full_at_its_limit_of_bytes(start: Start) -> None:
     assert await wire.enqueue(wire.job(b"x" * 600))
 
 
+async def test_a_lost_count_of_bytes_is_not_negative_afterwards(wire: Wire) -> None:
+    held = [await wire.hold(wire.job(b"x" * 600)) for _ in range(2)]
+    await wire.redis.call("DEL", wire.key("inbox:light:bytes"), key=wire.key("inbox:light:bytes"))
+    for delivery in held:
+        await wire.worker.committer.commit(delivery, Acknowledge())
+    assert await wire.inbox_bytes() == 0
+
+
 async def test_an_empty_inbox_accepts_a_job_of_any_size(start: Start) -> None:
     wire = start(max_inbox_bytes=1000)
     assert await wire.enqueue(wire.job(b"x" * 5000))
