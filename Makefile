@@ -19,6 +19,8 @@ MAP := gischat/web/built/sources.sha256
 export PYTHON
 # So that the tests' processes share compiled modules
 unexport PYTHONDONTWRITEBYTECODE
+# It has one for trio, which takes long to import
+export HYPOTHESIS_NO_PLUGINS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

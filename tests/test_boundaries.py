@@ -57,6 +57,7 @@ FLOORS = {
         "transport",
     },
     "services": {
+        "degradations",
         "gauges",
         "publisher",
         "moderation",
@@ -69,6 +70,7 @@ FLOORS = {
         "limits",
         "transport",
     },
+    "degradations": {"subscription"},
     "gauges": {"channel"},
     "publisher": {"connection", "dispatch"},
     "subscription": {"moderation", "channel", "dispatch", "transport"},

@@ -4,10 +4,12 @@ They are in Redis, outside of the channels. If they are lost, all clients start 
 """
 
 import asyncio
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from gischat.broker.client import Redis
+from gischat.broker.foreign_entries import ForeignEntries
 from gischat.broker.keys import charges_key
 from gischat.protocol.messages import new_id
 from gischat.settings import Settings
@@ -26,6 +28,7 @@ class SharedCharges:
         self._redis = redis
         self._writer = new_id()
         self._seen: bytes | None = None  # the entry id of the newest charge
+        self._foreign = ForeignEntries()
 
     def write(self, charge: Charge) -> None:
         """Publish a charge; if that fails, the other workers count a little less."""
@@ -55,12 +58,16 @@ class SharedCharges:
         if not entries:
             return []
         self._seen = newest = entries[-1][0]
-        charges = ((entry, fields[1::2]) for entry, fields in entries)
-        return [
-            (_seconds_between(entry, newest), Charge(Person(address.decode(), connection.decode()), float(seconds)))
-            for entry, (writer, address, connection, seconds) in charges
-            if writer != self._writer.encode()
-        ]
+        charges: list[tuple[float, Charge]] = []
+        for entry, fields in entries:
+            try:
+                writer, charge = _parsed(fields)
+            except ValueError:
+                self._foreign.record(self._key, entry)
+                continue
+            if writer != self._writer:
+                charges.append((_seconds_between(entry, newest), charge))
+        return charges
 
     async def _read(self) -> Sequence[Any]:
         if self._seen is None:
@@ -73,6 +80,14 @@ class SharedCharges:
             "XRANGE", self._key, after, "+", "COUNT", READ_AT_ONCE, key=self._key
         )
         return found
+
+
+def _parsed(fields: Sequence[bytes]) -> tuple[str, Charge]:
+    """Decode an entry: its writer and charge; raises ValueError if no worker wrote it."""
+    writer, address, connection, seconds = (value.decode() for value in fields[1::2])
+    if not math.isfinite(float(seconds)):
+        raise ValueError(seconds)
+    return writer, Charge(Person(address, connection), float(seconds))
 
 
 def _forgive(answer: "asyncio.Future[Any]") -> None:

@@ -40,7 +40,8 @@ class OutboxCursor:
 
     def advance(self, entry: Entry) -> None:
         """Mark the entry as done."""
-        self._position = Position(entry.id, entry.publication.offset)
+        publication = entry.publication
+        self._position = Position(entry.id, self._position.offset if publication.is_foreign else publication.offset)
 
     async def save(self) -> None:
         await self._store.save_channel_position(self._channel, self._position)

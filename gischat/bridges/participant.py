@@ -241,7 +241,8 @@ class Participant:
                 if self._entries[channel] != positions[channel]:
                     continue  # rewound meanwhile
                 for entry in entries:
-                    await self._receive(channel, entry.publication)
+                    if not entry.publication.is_foreign:
+                        await self._receive(channel, entry.publication)
                 self._entries[channel] = entries[-1].id
                 self.news[channel].set()
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from gischat.broker.client import Redis
+from gischat.broker.foreign_entries import ForeignEntries
 from gischat.broker.keys import ChannelKeys, bridge_key
 from gischat.protocol.messages import folded
 
@@ -66,15 +67,21 @@ class Links:
     def __init__(self, redis: Redis, key: str) -> None:
         self._redis = redis
         self._key = key
+        self._foreign = ForeignEntries()
         self._links: dict[tuple[str, str], Link] = {}  # by event and message, oldest first
         self._by_event: dict[str, list[Link]] = {}
         self._by_message: dict[str, list[Link]] = {}
 
     async def load(self) -> None:
         entries = await self._redis.call("XRANGE", self._key, "-", "+", key=self._key)
-        for _, fields in entries or ():
+        for id, fields in entries or ():
             values = dict(zip(fields[::2], fields[1::2], strict=True))
-            self._remember(Link(*(values.get(name.encode(), b"").decode() for name in Link._fields)))
+            try:
+                link = Link(*(values[name.encode()].decode() for name in Link._fields))
+            except (KeyError, ValueError):
+                self._foreign.record(self._key, id)
+            else:
+                self._remember(link)
 
     async def add(self, link: Link) -> None:
         self._remember(link)

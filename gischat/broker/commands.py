@@ -21,6 +21,7 @@ _CALLS = (
     f"MGET {KEY}",
     "SCRIPT LOAD script",
     f"SET {KEY} value EX 1",
+    f"TYPE {KEY}",
     f"XADD {KEY} * field value",
     f"XCLAIM {KEY} group consumer 0 0-1",
     f"XGROUP CREATE {KEY} group 0 MKSTREAM",

@@ -1,21 +1,30 @@
-"""Damage: keys of a wrong type, which gischat did not write. An operator has to remove or restore them."""
+"""Damage: keys of a wrong type, or with a number that is none. gischat did not write that; an operator repairs it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from gischat.broker.client import Redis
-from gischat.broker.keys import ChannelKeys
+from gischat.broker.keys import ChannelKeys, charges_key
 from gischat.broker.log_throttle import LogThrottle
 from gischat.broker.namespace import Namespace
 from gischat.timings import Timings
 
+DAMAGED = "keys in redis are damaged: remove or restore them"
 TURNS = 5  # checks in which each channel has its turn once
 
 
 async def find_damage(redis: Redis, namespace: Namespace, channels: Iterable[str]) -> dict[str, list[str]]:
-    """Find keys of a wrong type; returns them by damaged channel. Until they are removed, it accepts nothing."""
+    """Find damaged keys, with the field that is no number; returns them by damaged channel, which accepts nothing."""
     kinds = tuple(next(iter(namespace.keys.values())).types.values())
     found = await namespace.run_batched(redis, namespace.scripts.find_damage, channels, _keys, kinds)
-    return {channel: [key.decode() for key in keys] for channel, keys in found.items() if keys}
+    return {channel: [key.decode(errors="replace") for key in keys] for channel, keys in found.items() if keys}
+
+
+async def find_damaged_extras(redis: Redis, namespace: Namespace) -> list[str]:
+    """Find keys of a wrong type that messages do without: streams of live positions, and of the heavy lane's work."""
+    keys = [charges_key(namespace.settings.instance_id), *(keys.live for keys in namespace.keys.values())]
+    types = await asyncio.gather(*(redis.call("TYPE", key, key=key) for key in keys))
+    return [key for key, type in zip(keys, types, strict=True) if type not in (b"none", b"stream")]
 
 
 def _keys(keys: ChannelKeys) -> Iterable[str]:

@@ -8,6 +8,7 @@ import msgspec
 
 from gischat.broker.client import Redis
 from gischat.broker.entries import OPERATOR
+from gischat.broker.foreign_entries import ForeignEntries
 from gischat.broker.namespace import Namespace
 from gischat.protocol.messages import author_of
 from gischat.protocol.types import TYPES, Lane
@@ -49,6 +50,7 @@ class DeadLetters:
         self._scripts = namespace.scripts
         self._keys = namespace.keys
         self._redis = redis
+        self._foreign = ForeignEntries(namespace.timings)
 
     async def all(self) -> list[DeadLetter]:
         """Read all dead letters, by channel, oldest first."""
@@ -58,8 +60,12 @@ class DeadLetters:
             while entries := await self._redis.call(
                 "XRANGE", keys.dead, start, "+", "COUNT", READ_LETTERS, key=keys.dead
             ):
-                letters += [_letter(channel, place, fields) for place, fields in entries]
-                start = "(" + letters[-1].place
+                for place, fields in entries:
+                    try:
+                        letters.append(_letter(channel, place, fields))
+                    except ValueError:
+                        self._foreign.record(keys.dead, place)
+                start = "(" + entries[-1][0].decode()
         return letters
 
     async def find(self, place: str) -> DeadLetter:

@@ -125,11 +125,12 @@ class Outcome(StrEnum):
     # These end no job:
     GRANTED = "granted"  # a nickname became free and went to the connection that requested it; sent to everyone
     CONTROL = "control"  # a control message to all fronts: an order (the type) with its arguments (the body)
+    FOREIGN = "foreign"  # no publication at all: see `FOREIGN`
 
 
 # The outcomes of clients' messages
 JOB_OUTCOMES: Sequence[Outcome] = [
-    one for one in Outcome if one not in (Outcome.RESTORED, Outcome.GRANTED, Outcome.CONTROL)
+    one for one in Outcome if one not in (Outcome.RESTORED, Outcome.GRANTED, Outcome.CONTROL, Outcome.FOREIGN)
 ]
 
 STATE_LOST = "state_lost"  # an order: Redis lost its last publications; fronts replay theirs
@@ -160,6 +161,11 @@ class Publication:
 
     @classmethod
     def parse(cls, fields: Sequence[bytes]) -> Self:
+        """Decode an entry.
+
+        Raises:
+            ValueError: gischat did not write it.
+        """
         number, source, outcome, to, type, id, body = fields[1::2]
         return cls(
             int(number),
@@ -181,3 +187,11 @@ class Publication:
         if self.outcome is Outcome.PUBLISHED:
             return bool(self.body) and not self.to
         return self.outcome is Outcome.GRANTED
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.outcome is Outcome.FOREIGN
+
+
+# In place of a publication, in an entry that gischat did not write: readers advance behind it, and do nothing else
+FOREIGN = Publication(0, None, Outcome.FOREIGN, "", "", b"", b"")

@@ -90,7 +90,7 @@ class History:
         while size <= max_bytes:
             page = await self._page(channel, newest, retention, count)
             for entry in page:
-                if entry.publication.offset <= up_to and size <= max_bytes:
+                if entry.publication.offset <= up_to and size <= max_bytes and not entry.publication.is_foreign:
                     kept = _without_deleted(entry, retention)
                     whole = await self._bodies.complete(channel, kept.publication)
                     found.append(kept._replace(publication=whole))
@@ -114,9 +114,7 @@ class History:
     async def _page(self, channel: str, newest: bytes, retention: _Retention, count: int) -> list[Entry]:
         outbox = self._keys[channel].outbox
         reading = self._redis.call("XREVRANGE", outbox, newest, retention.oldest, "COUNT", count, key=outbox)
-        return [
-            Entry(id, Publication.parse(fields), _age(id, retention.now)) for id, fields in await _answered(reading)
-        ]
+        return [Entry.parse(id, fields, _age(id, retention.now)) for id, fields in await _answered(reading)]
 
 
 def _without_deleted(entry: Entry, retention: _Retention) -> Entry:

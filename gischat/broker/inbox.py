@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple, Self
 
 from gischat.broker.client import InDoubt, Redis
-from gischat.broker.damage import find_damage
+from gischat.broker.damage import find_damage, find_damaged_extras
 from gischat.broker.entries import Job
 from gischat.broker.namespace import Namespace
 from gischat.broker.resp_errors import ResponseError
@@ -209,3 +209,7 @@ class Inbox:
     async def find_damage(self, channels: Iterable[str]) -> dict[str, list[str]]:
         """See `gischat.broker.damage.find_damage`."""
         return await find_damage(self._redis, self._namespace, channels)
+
+    async def find_damaged_extras(self) -> list[str]:
+        """See `gischat.broker.damage.find_damaged_extras`."""
+        return await find_damaged_extras(self._redis, self._namespace)

@@ -59,6 +59,6 @@ class LiveStream:
         ]
 
     def _entry(self, stream: bytes, id: bytes, by_name: Mapping[bytes, bytes]) -> LiveEntry:
-        """Decode an entry; one that no front has written is empty."""
+        """Decode an entry; one that no front has written has an empty body."""
         front = by_name.get(b"front", b"").decode(errors="replace")
-        return LiveEntry(self._channels[stream], id, front, by_name.get(b"body", b"[]"))
+        return LiveEntry(self._channels[stream], id, front, by_name.get(b"body", b""))

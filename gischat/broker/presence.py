@@ -61,7 +61,7 @@ class Presence:
     async def renew_leases(
         self, channels: Iterable[str], lease: float, *, is_state_lost: bool = False
     ) -> dict[str, Renewal | None]:
-        """Like `renew_lease`, in many channels; None for one with a key of a wrong type."""
+        """Like `renew_lease`, in many channels; None for one with a damaged key."""
         arguments = (self._front, int(lease * 1000), int(is_state_lost), self._process)
         answers = await self._namespace.run_batched(
             self._redis, self._scripts.renew_lease, channels, ChannelKeys.for_presence, arguments

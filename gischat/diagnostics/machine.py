@@ -42,6 +42,12 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
             "allow frames that are larger than a connection's queue",
             "MAX_WAITING_BYTES at least as large as MAX_FRAME_SIZE",
         )
+    if settings.max_stored_messages and settings.max_unread_bytes < settings.max_stored_bytes:
+        yield warning(
+            "settings",
+            "allow stored messages that a client on a slow link cannot receive: it is disconnected while it joins",
+            "MAX_UNREAD_BYTES at least as large as MAX_STORED_BYTES",
+        )
 
 
 def check_port(settings: Settings, timings: Timings = Timings()) -> Iterator[Finding]:

@@ -1,19 +1,23 @@
 """Checks of the Redis server, Sentinels or cluster, over the same kind of connections as fronts and workers use.
 
-They only read.
+They only read, except that they mark damaged channels, as fronts do.
 """
 
+import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
 
 from gischat.broker.cluster import slots_of
 from gischat.broker.connection import opened
-from gischat.broker.discovery import dialer, node_dialer, sentinel
+from gischat.broker.damage import find_damage, find_damaged_extras
+from gischat.broker.discovery import connect, dialer, node_dialer, sentinel
 from gischat.broker.keys import SLOTS, ChannelKeys, key_slot
-from gischat.broker.resp_errors import AuthenticationError, NoPermissionError, ResponseError
-from gischat.diagnostics.findings import Finding, ok, problem, undetermined, warning
+from gischat.broker.namespace import Namespace
+from gischat.broker.resp_errors import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from gischat.diagnostics.findings import Finding, Level, ok, problem, undetermined, warning
 from gischat.diagnostics.redis_errors import FAILURES, explained
 from gischat.diagnostics.redis_server import Server, check_server
+from gischat.errors import Unavailable
 from gischat.redis_url import Kind, Node, RedisUrl, parse
 from gischat.settings import Settings
 from gischat.timings import Timings
@@ -30,8 +34,27 @@ async def check_redis(settings: Settings, timings: Timings = Timings()) -> Async
         findings = _check_sentinels(settings, timings, where)
     else:
         findings = check_server(settings, timings, f"redis {where}", where, dialer(where, NAME, timings))
+    is_well = True
     async for finding in findings:
+        is_well = is_well and finding.level is not Level.ERROR
         yield finding
+    if is_well:
+        async for finding in _check_keys(settings, timings):
+            yield finding
+
+
+async def _check_keys(settings: Settings, timings: Timings) -> AsyncIterator[Finding]:
+    """Name damaged keys, as `/readyz` does."""
+    namespace = Namespace(settings, timings)
+    with contextlib.suppress(Unavailable, RedisError):
+        async with connect(settings.redis_url, name=NAME, timings=timings) as redis:
+            channels = await find_damage(redis, namespace, settings.channels)
+            damaged = [
+                *(key for keys in channels.values() for key in keys),
+                *await find_damaged_extras(redis, namespace),
+            ]
+        if damaged:
+            yield problem("redis", f"has damaged keys: {', '.join(damaged)}", "remove or restore them: docs/faults.md")
 
 
 # Sentinels

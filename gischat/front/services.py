@@ -30,6 +30,7 @@ from gischat.front.connection.client_connection import RESTARTING, ClientConnect
 from gischat.front.connection.event_reader import EventReader
 from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.connection.keepalive import Keepalive
+from gischat.front.degradations import Degradations
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.health_probe import RoundTripProbe
 from gischat.front.gauges import Gauges
@@ -49,13 +50,10 @@ from gischat.front.transport.read_scheduler import ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason, Delay, RejectReason
-from gischat.protocol.messages import Lane
 from gischat.protocol.parsing import MessageParser
 from gischat.protocol.types import LIVE_TYPES
 from gischat.settings import Settings
 from gischat.timings import Timings
-
-NO_HEAVY_WORKER = "pictures and layers wait: is a heavy worker running?"
 
 
 class Services:
@@ -131,7 +129,7 @@ class Services:
         for delay in Delay:
             metrics.READING_DELAYED.labels(delay)
         self.is_draining = False
-        self._lacks_heavy_worker = False  # according to the last status
+        self._degradations = Degradations(self.broker, self.leases, timings)
         self._user_counts = dict.fromkeys(settings.channels, 0)
 
     def _recent_messages(self) -> RecentMessages:
@@ -205,7 +203,7 @@ class Services:
 
     async def _encode_status(self) -> bytes:
         counts = await self.user_counts()
-        await self._look_for_heavy_worker()
+        await self._degradations.look()
         healthy = self.probe.is_healthy and not self.degradations()
         return msgspec.json.encode(
             {
@@ -225,18 +223,6 @@ class Services:
         }
         return [reason for reason, holds in reasons.items() if holds]
 
-    async def _look_for_heavy_worker(self) -> None:
-        """Check whether jobs wait in the heavy lane and no worker of it is alive.
-
-        A living worker takes a waiting job of any channel at once, and renews its claim often enough.
-        """
-        with contextlib.suppress(Unavailable, RedisError):
-            backlogs = await self.broker.inbox.backlogs([Lane.HEAVY])
-            patience = self.timings.reclaim_heavy
-            self._lacks_heavy_worker = (
-                max(one.age for one in backlogs) > patience and min(one.idle for one in backlogs) > patience
-            )
-
     async def look_for_degradations(self) -> None:
         """Update `degradations` by reading the status (cached, with a short timeout)."""
         with contextlib.suppress(TimeoutError):
@@ -245,11 +231,7 @@ class Services:
 
     def degradations(self) -> list[str]:
         """What an operator has to repair although clients are accepted: single channels, the heavy lane."""
-        damages = [
-            f"channel {channel}: in redis, these keys are of a wrong type: {', '.join(keys)}"
-            for channel, keys in self.leases.damaged.items()
-        ]
-        return damages + [NO_HEAVY_WORKER] * self._lacks_heavy_worker
+        return self._degradations.named()
 
     async def drain(self) -> None:
         """Wait until accepted messages are published, then close all connections and publish their end."""

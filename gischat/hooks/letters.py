@@ -7,6 +7,7 @@ from typing import NamedTuple
 from gischat.bridges.errors import Delayed, Rejected
 from gischat.broker.client import Redis
 from gischat.broker.dead_letters import time_of
+from gischat.broker.foreign_entries import ForeignEntries
 from gischat.broker.keys import ChannelKeys
 from gischat.errors import Unavailable
 from gischat.hooks.delivery import Delivery
@@ -43,6 +44,7 @@ class HookLetters:
         self._settings = settings
         self._redis = redis
         self._timings = timings
+        self._foreign = ForeignEntries(timings)
         self._sizes: dict[str, dict[str, int]] = {}  # bytes of the dead letters, by channel and entry id
         self._keys = {name: ChannelKeys(settings.instance_id, name).bridge(KIND, "dead") for name in settings.channels}
 
@@ -70,7 +72,12 @@ class HookLetters:
         key, start = self._keys[channel], "-"
         while page := await self._redis.call("XRANGE", key, start, "+", "COUNT", PAGE, key=key):
             for place, fields in page:
-                yield _letter(channel, place, fields)
+                try:
+                    letter = _letter(channel, place, fields)
+                except ValueError:
+                    self._foreign.record(key, place)
+                    continue
+                yield letter
             start = "(" + page[-1][0].decode()
 
     async def find(self, place: str) -> HookLetter:

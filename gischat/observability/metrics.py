@@ -164,6 +164,9 @@ HEARTBEAT_SECONDS = _histogram(
     buckets=UP_TO_FIVE_SECONDS,
 )
 READY = _gauge("ready", "1 while the front receives its heartbeats and accepts clients, else 0.", "process")
+FOREIGN_ENTRIES = _counter(
+    "foreign_entries_total", "Entries in streams that gischat did not write, and skips.", "stream"
+)
 REDIS_CONNECTIONS_LOST = _counter(
     "redis_connections_lost_total", "Connections to Redis that were lost and re-established.", "connection"
 )

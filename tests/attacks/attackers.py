@@ -7,6 +7,7 @@ stdin is closed.
 import json
 import os
 import random
+import select
 import selectors
 import socket
 import struct
@@ -362,20 +363,27 @@ def unfinished(attacker: Attacker, address: str, number: int, size: int, enough:
 
 
 def unfinished_bodies(attacker: Attacker, address: str, number: int, size: int, bearable: int) -> Any:
-    """Send all but the last byte of that many requests; wait until the server closes all but `bearable`."""
+    """Send all but the last byte of that many requests until the server answers all but `bearable`; then the last byte.
+
+    Returns the number of those that are not answered, and the reasons given to the others.
+    """
     line = f"PUT /channel/{CHANNEL}/text HTTP/1.1\r\nHost: chat\r\nX-Forwarded-For: {address}\r\n"
     head = f"{line}Content-Length: {size + 1}\r\n\r\n"
     left = [attacker.connect() for _ in range(number)]
     for one in left:
         with suppress(ConnectionError):
             one.sendall(head.encode() + b"x" * size)
-    for one in left:
-        one.setblocking(False)
+    refused: list[socket.socket] = []
     deadline = time.monotonic() + PATIENCE
     while len(left) > bearable and time.monotonic() < deadline:
-        left = [one for one in left if not has_ended(one)]
-        time.sleep(0.01)
-    return len(left)
+        refused += (answered := select.select(left, [], [], 0.1)[0])
+        left = [one for one in left if one not in answered]
+    reasons = set()
+    for one in refused:
+        one.sendall(b"x")
+        status, _, body = answer(one)
+        reasons.add(f"{status} {json.loads(body)['detail']}")
+    return len(left), sorted(reasons), until_ended(refused) == len(refused)
 
 
 def slow_readers(attacker: Attacker, address: str, number: int, size: int, times: int) -> Any:

@@ -38,7 +38,7 @@ async def test_a_roll_restarts_all_processes_while_people_chat(deployment: Deplo
         newcomer = await Client.connect(url, "QGIS")
         joins += 1
         await newcomer.leave()
-        await asyncio.sleep(0.1)  # leaves the processor to starting processes
+        await asyncio.sleep(0.05)  # leaves the processor to starting processes
     rolled = await rolling
     assert rolled.returncode == 0, rolled.stdout + rolled.stderr
     assert rolled.stdout.splitlines() == [f"{name} has been restarted" for name in ALL]

@@ -6,9 +6,12 @@ import json
 import socket
 import time
 from urllib.parse import quote
+from uuid import uuid4
 
 import psutil
 
+from gischat.front.close_status import SHUTTING_DOWN
+from gischat.front.transport.frames import close_frame
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, Scene, until
 from tests.support.client import Client
@@ -215,6 +218,26 @@ async def test_a_client_on_a_slow_link_receives_the_history(make_scene: MakeScen
 
         # Then it has not been disconnected meanwhile
         assert await asyncio.to_thread(_read_slowly, raw, b"here at last")
+        raw.close()
+
+
+async def test_a_client_on_a_slow_link_is_told_why_a_front_closes_its_connection(make_scene: MakeScene) -> None:
+    # Given a client whose history takes longer than the front waits for it
+    async with make_scene(fronts=1) as scene:
+        (front,) = scene.stack.fronts
+        speaker = await Client.connect(front.url, CHANNEL)
+        for _ in range(3):
+            await speaker.send(**(sent := sample("model", id=str(uuid4()), raw_xml="x" * 900_000)))
+            await speaker.until(id=sent["id"])
+        raw = _socket_that_does_not_read(front.port, buffer=2**18)
+        await asyncio.to_thread(_read_slowly, raw, b'"model"')
+
+        # When the front stops
+        scene.keeper.leaves_alone.add(front)
+        await asyncio.gather(asyncio.to_thread(front.stop), speaker.closed())
+
+        # Then all that was written to it still arrives, to the close frame
+        assert await asyncio.to_thread(_read_slowly, raw, close_frame(*SHUTTING_DOWN[:2]))
         raw.close()
 
 

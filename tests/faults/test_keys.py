@@ -1,6 +1,7 @@
 """Keys of a channel are deleted, or replaced by a wrong type: no message is lost without notice, and nothing hangs."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,8 @@ from gischat.protocol.messages import Lane
 from tests.faults.conftest import MakeScene
 from tests.faults.scene import CHANNEL, until
 from tests.support.client import Client
+from tests.support.rest import Rest, eventually
+from tests.support.scrape import Scrape
 
 OTHER = "Other"
 
@@ -83,3 +86,48 @@ async def _until_it_goes_on(client: Client) -> None:
 
 def _is_refused(client: Client, text: str) -> bool:
     return any(f"'{text}'" in message.get("reason", "") for message in client.received)
+
+
+async def test_entries_that_somebody_else_writes_into_streams_harm_nothing(make_scene: MakeScene) -> None:
+    async with make_scene(fronts=2) as scene:
+        await scene.talk(talkers=2, guests=1)
+        await scene.flow(10)
+        # When somebody writes into every stream of the channel, and a front starts where that is the newest entry
+        streams = [key for key, type in scene.keys.types.items() if type == "stream"]
+        for key in (*streams, scene.keys.live):
+            scene.redis.xadd(key, {"junk": "x"})
+        front = scene.stack.fronts[1]
+        await until(lambda: f"skipped: {scene.keys.outbox} " in front.new_log(), "the log to name the stream")
+        assert scene.keeper.ends == {process.name: [] for process in scene.stack.processes}
+        front.kill()
+        await until(lambda: scene.keeper.ends[front.name], "the front to have been restarted")
+        scene.redis.xadd(scene.keys.outbox, {"junk": "x"})
+        await scene.healthy(1)
+        # Then nothing is lost, and no process ends by it
+        await scene.flow(20)
+        await scene.settle()
+        assert sum(map(len, scene.keeper.ends.values())) == 1
+        rest = Rest(scene.urls[0])
+        told = Scrape((await rest.fetch("/metrics")).body.decode())
+        rest.close()
+        assert told.value("gischat_foreign_entries_total", stream="outbox") == 2
+
+
+async def test_a_damaged_stream_of_live_positions_is_reported_and_stops_no_message(make_scene: MakeScene) -> None:
+    async with make_scene(fronts=1) as scene:
+        await scene.talk(talkers=1, guests=0)
+        rest, key = Rest(scene.urls[0]), scene.keys.live
+        assert (await rest.get("/readyz"))["reasons"] == []
+        scene.redis.set(key, "what is this?")
+        words = f"in redis, these keys are damaged, which messages do without: {key}"
+        await eventually(lambda: _reasons(rest), [words])
+        await until(lambda: f"remove or restore them: {key}" in scene.stack.fronts[0].new_log(), "the log to name it")
+        await scene.flow(10)
+        scene.redis.delete(key)
+        await eventually(lambda: _reasons(rest), [])
+        rest.close()
+        await scene.settle()
+
+
+async def _reasons(rest: Rest) -> Any:
+    return (await rest.get("/readyz"))["reasons"]

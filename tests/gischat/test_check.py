@@ -131,10 +131,14 @@ def test_a_directory_without_room_is_told(tmp_path: Path) -> None:
     assert "STATE_DIR" in found[0].remedy
 
 
-def test_settings_that_do_not_go_together_are_told() -> None:
-    read, *others = machine.check_settings(settings(max_frame_size=2**20))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_frame_size", 2**20), ("max_waiting_bytes", 2**20), ("max_unread_bytes", 2**20), ("max_stored_bytes", 2**30)],
+)
+def test_settings_that_do_not_go_together_are_told(name: str, value: int) -> None:
+    read, *others = machine.check_settings(settings(**{name: value}))
     assert (read.level, [other.level for other in others]) == (Level.OK, [Level.WARNING])
-    assert "MAX_FRAME_SIZE" in others[0].remedy
+    assert name.upper() in others[0].remedy
     assert len([*machine.check_settings(settings())]) == 1
 
 

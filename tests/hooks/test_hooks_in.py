@@ -99,7 +99,7 @@ async def test_a_repeated_delivery_of_github_is_published_once(post: Post, join:
 
 
 async def test_pictures_and_layers_are_published_in_a_private_channel(post: Post, join: Join, tmp_path: Path) -> None:
-    client = await join(PRIVATE, f"?token={CANARY}-token")
+    client = await join(PRIVATE, query=f"?token={CANARY}-token")
     (tmp_path / "photo.png").write_bytes(png_of_exactly(6_000_000))
     points = [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [7, 46]}}]
     (tmp_path / "trees.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": points}))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from gischat.broker.keys import ChannelKeys
 from gischat.diagnostics.findings import Finding, Level
 from gischat.diagnostics.redis import check_redis
 from gischat.timings import Timings
@@ -84,6 +85,15 @@ async def test_faults_are_named_with_a_remedy(
     found = said(await check(server.url), level)
     for word in words:
         assert word in found
+
+
+async def test_damaged_keys_are_named(check: Check, server: Server) -> None:
+    keys = ChannelKeys("gischat", "QGIS")
+    server.client.set(keys.outbox, "what is this?")
+    server.client.hset(keys.for_script()[3], "published", "what is this?")
+    server.client.set(keys.live, "what is this?")
+    found = said(await check(server.url, instance_id="gischat", channels=("QGIS", "Other")), Level.ERROR)
+    assert f"damaged keys: {keys.outbox}, {keys.for_script()[3]} (published is no number), {keys.live} |" in found
 
 
 async def test_many_channels_need_more_memory(check: Check, server: Server) -> None:

@@ -154,7 +154,7 @@ SHOWN: dict[str, Sequence[int]] = {
     "who is dead is swept": (12, 3, 16),
     "an exit frees the nickname": (1, 2, 6),
     "a nickname is restored": (29, 3, 13),
-    "what redis has lost is said again": (58, 22, 6),
+    "what redis has lost is said again": (63, 32),
     "it is said again under its id": (1, 3, 2),
     "it is said again before what comes behind it": (19, 1050),
     "a gap is told": (411, 589, 658, 1535),

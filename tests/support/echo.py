@@ -35,6 +35,9 @@ class Echo:
         if not self._stream.closed():
             self._stream.write(data)
 
+    def stop_writing(self) -> None:
+        """Its messages are answered at once."""
+
     def receive(self, frame: str | bytes) -> None:
         if isinstance(frame, str):
             self.write(text_frame(frame.encode()))

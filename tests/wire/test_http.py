@@ -125,10 +125,6 @@ async def test_an_unknown_channel_is_not_found(rest: Rest) -> None:
             assert json.loads(response.body) == {"detail": f"Channel '{name}' not registered"}
 
 
-async def test_an_unknown_path_is_not_found(rest: Rest) -> None:
-    assert (await rest.fetch("/nowhere")).code == 404
-
-
 async def test_a_put_text_is_answered_as_it_was_broadcast(channel: str, join: Join, rest: Rest) -> None:
     # Given clients on both fronts
     clients = [await join(channel, front=front) for front in (0, 1)]
@@ -156,12 +152,6 @@ async def test_a_put_text_keeps_what_the_bot_gave(channel: str, rest: Rest) -> N
     assert json.loads(response.body) == body
 
 
-async def test_a_put_text_drops_unknown_keys(channel: str, rest: Rest) -> None:
-    response = await rest.put_text(channel, sample("text", nb_users=3, unknown=CANARY))
-
-    check(json.loads(response.body))
-
-
 async def test_a_put_cheat_code_is_not_stored(channel: str, rest: Rest) -> None:
     response = await rest.put_text(channel, sample("text", text="wizz"))
 
@@ -180,20 +170,12 @@ def _faults(response: HTTPResponse) -> set[tuple[str, ...]]:
     return {tuple(detail["loc"]) for detail in details}
 
 
-BROKEN: list[tuple[dict[str, object], str]] = [
+BROKEN: list[tuple[dict[str, object], str]] = [  # test_messages.py has all others
     ({"author": "ab"}, "author"),
-    ({"author": "Zoé"}, "author"),
-    ({"author": None}, "author"),
     ({"author": [CANARY]}, "author"),
     ({"text": "x" * 256}, "text"),
-    ({"text": 12}, "text"),
-    ({"text": None}, "text"),
-    ({"avatar": 12}, "avatar"),
     ({"id": "12"}, "id"),
-    ({"timestamp": "now"}, "timestamp"),
-    ({"in_reply_to_id": "12"}, "in_reply_to_id"),
     ({"type": "image"}, "type"),
-    ({"type": []}, "type"),
 ]
 
 
@@ -214,13 +196,8 @@ async def test_a_put_text_names_every_broken_field(channel: str, rest: Rest) -> 
 NO_OBJECTS: list[str | bytes] = [
     "",
     CANARY,
-    '{"type": "text", ',
     "[]",
-    "12",
-    "null",
-    f'"{CANARY}"',
     '{"type": "text", "author": "jane", "text": NaN}',
-    '{"type": "text", "author": "jane", "text": "\\ud800"}',
     b'{"type": "text", "author": "jane", "text": "\xff"}',
     "[" * 100_000,
     '{"a":' * 100_000,
@@ -264,6 +241,13 @@ async def test_a_web_page_finds_where_to_connect(stack: Stack, rest: Rest) -> No
 
     assert str(stack.fronts[0].port) not in page
     assert "localhost" not in page
+
+
+async def test_an_address_that_is_not_utf8_is_refused_in_words(channel: str, rest: Rest) -> None:
+    for path, part in (("/channel/%ff/last", "path"), (f"/channel/{channel}/events?after=%ff", "parameter 'after'")):
+        response = await rest.fetch(path)
+        assert (response.code, response.headers["Content-Type"]) == (400, "application/json")
+        assert f"{part} is not valid UTF-8" in json.loads(response.body)["detail"]
 
 
 # Expensive requests

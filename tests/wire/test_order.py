@@ -22,36 +22,24 @@ def _order(client: Client, messages: list[Message]) -> list[str]:
     return [message["id"] for message in client.received if message["id"] in ids]
 
 
-async def test_two_hundred_texts_sent_at_once_arrive_in_order_everywhere(channel: str, join: Join) -> None:
-    sender, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
-    texts = [f"{CANARY} {number}" for number in range(200)]
-
-    for text in texts:
-        await sender.say(text)
-
-    for client in (sender, neighbour, distant):
-        await client.until(text=texts[-1])
-        assert client.texts() == texts
-
-
 async def test_concurrent_senders_messages_keep_their_order(channel: str, join: Join) -> None:
-    # Given twenty clients on both fronts
-    people = [await join(channel, front=number % 2) for number in range(20)]
+    # Given eight clients on both fronts
+    people = [await join(channel, front=number % 2) for number in range(8)]
 
     # When all send messages at once
     async def talk(number: int) -> None:
         for word in range(20):
             await people[number].say(f"{CANARY} {word}", author=f"speaker-{number}")
 
-    await asyncio.gather(*(talk(number) for number in range(20)))
+    await asyncio.gather(*(talk(number) for number in range(8)))
 
     # Then all receive all messages in the same order, which is each sender's
     for client in people:
-        for number in range(20):
+        for number in range(8):
             await client.until(author=f"speaker-{number}", text=f"{CANARY} 19")
         texts = [m for m in client.received if m["type"] == "text"]
-        assert len(texts) == 400
-        for number in range(20):
+        assert len(texts) == 160
+        for number in range(8):
             heard = [m["text"] for m in texts if m["author"] == f"speaker-{number}"]
             assert heard == [f"{CANARY} {word}" for word in range(20)]
 
@@ -59,7 +47,7 @@ async def test_concurrent_senders_messages_keep_their_order(channel: str, join: 
 async def test_pictures_layers_and_texts_of_one_connection_keep_their_order(channel: str, join: Join) -> None:
     # Given messages that take workers very different times
     sender, distant = await join(channel), await join(channel, front=1)
-    picture = as_base64(encoded(quarters(2400, 1800), "JPEG"))
+    picture = as_base64(encoded(quarters(1600, 1200), "JPEG"))
     slow, quick = sample("image", image_data=picture), sample("text")
     layer, small = sample("geojson", geojson=points(500)), sample("image")
     messages = _with_ids([slow, quick, layer, small, quick, quick, slow, layer, quick, small, slow, quick])

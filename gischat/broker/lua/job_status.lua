@@ -33,7 +33,7 @@ local function remove(entry)
   try(redis.call, 'XACK', INBOX, GROUP, entry) -- fails if there is no group
   if chunks > 0 then try(release_heavy_bytes, entry, size) end
   redis.call('XDEL', INBOX, entry)
-  try(redis.call, 'DECRBY', INBOX_BYTES, size)
+  try(release_bytes, size)
 end
 
 -- Marks the id as used by this sender, so that the job is not published later: see `judge`.

@@ -27,6 +27,11 @@ local function heavy_bytes_field(client)
   return 'heavy_bytes:' .. client
 end
 
+-- Subtracts a job from the inbox's bytes, which would be below zero if the key was lost while jobs were waiting.
+local function release_bytes(size)
+  if redis.call('DECRBY', INBOX_BYTES, size) < 0 then redis.call('DEL', INBOX_BYTES) end
+end
+
 -- Subtracts a job from its client's bytes; the job is still in the inbox, without its body.
 local function release_heavy_bytes(entry, size)
   local found = redis.call('XRANGE', INBOX, entry, entry)[1]
@@ -106,8 +111,7 @@ local function ack(entry, size)
   if redis.call('XACK', INBOX, GROUP, entry) == 0 then return false end
   if chunks > 0 then release_heavy_bytes(entry, size) end
   redis.call('XDEL', INBOX, entry)
-  -- Below zero if the key was lost while jobs were waiting.
-  if redis.call('DECRBY', INBOX_BYTES, size) < 0 then redis.call('DEL', INBOX_BYTES) end
+  release_bytes(size)
   delete_chunks()
   return true
 end

@@ -276,7 +276,7 @@ class ClientConnection(SocketWriter):
         self._rejections.record(CloseReason.PROTOCOL_ERROR, "connection %d broke the protocol: %s", self.id, reason)
         if reason == TEXT_NOT_UTF8:
             self.send(uncompliant(NOT_UTF8))
-        self._stop_writing()
+        self.stop_writing()
         self.close_status = self.close_status or (code, reason)
         self._close(code, reason)
 

@@ -12,6 +12,7 @@ from gischat.front.connection.event_stream import KEEP_ALIVE, EventEncoder, even
 from gischat.front.connection.socket_writer import SocketWriter
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.transport import tcp_info
+from gischat.front.transport.write_scheduler import unbound_kernel
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import now
@@ -98,5 +99,6 @@ class EventReader(SocketWriter):
 def close_when_written(stream: IOStream, patience: float) -> None:
     """Close a stream after all buffered data is written, or after `patience` seconds."""
     if not stream.closed():
+        unbound_kernel(stream)
         stream.write(b"").add_done_callback(lambda _: stream.close())
         asyncio.get_running_loop().call_later(patience, stream.close)

@@ -148,7 +148,7 @@ class SocketWriter:
 
     def _buffer(self, data: bytes | memoryview) -> None:
         if self._is_closing:
-            return  # nothing may follow the close frame (RFC 6455 §5.5.1)
+            return
         size = len(data)
         # Do not disconnect a caught-up client over one message longer than the limit, nor one whose turn has not come.
         if self._unread and self._stream.writing() and self._unread + size > self._max_unread:
@@ -219,7 +219,7 @@ class SocketWriter:
         return self._stream.closed() or tcp_info.is_unreachable(self._stream.socket)
 
     def _disconnect_slow(self) -> None:
-        self._stop_writing()
+        self.stop_writing()
         log.info("too slow, closed", extra=self.log_fields)
         metrics.CONNECTIONS_CLOSED.labels(CloseReason.SLOW_CLIENT).inc()
         # Deferred, since this may run during an iteration over the room.
@@ -227,7 +227,7 @@ class SocketWriter:
 
     def evict(self) -> None:
         """Abort to free memory; a close frame would be queued after all unread data."""
-        self._stop_writing()
+        self.stop_writing()
         self.close_status = 1006, ABORTED  # only for the log
         abort(self._stream)
 
@@ -240,7 +240,7 @@ class SocketWriter:
         """
         if self.close_status is not None:
             return
-        self._stop_writing()
+        self.stop_writing()
         self.close_status = code, reason
         # After all buffered data, and regardless of its limit: it is small, and the last.
         with contextlib.suppress(StreamClosedError):
@@ -251,6 +251,7 @@ class SocketWriter:
         """The last message, as it goes over the wire."""
         return text_frame(body)
 
-    def _stop_writing(self) -> None:
+    def stop_writing(self) -> None:
+        """Drop all later writes: nothing may follow a close frame (RFC 6455 §5.5.1)."""
         self._is_closing = True
         self._set_ready(False)

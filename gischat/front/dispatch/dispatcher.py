@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Awaitable, Container, Sequence
+from collections.abc import Awaitable, Container
 
 from gischat.broker.broker import Broker
 from gischat.broker.entries import LEAVE, Job, Publication
@@ -102,12 +102,13 @@ class Dispatcher:
         job_queue.submit(Message(LEAVE, "", b"{}"), on_done, bounded=False)
 
     def close(self, job_queue: JobQueue) -> None:
-        """Close a queue; the result of a job in flight is dropped."""
+        """Close a queue; the result of a job in flight is dropped. The job counts until Redis has it, as any other."""
+        job_queue.is_closed = True
         self._open.pop(job_queue.id, None)
-        job_queue.release()
 
     def reopen(self, job_queue: JobQueue) -> None:
         """Open a queue again, if it was closed: its sender waits for another result."""
+        job_queue.is_closed = False
         self._open[job_queue.id] = job_queue
 
     def complete(self, publication: Publication) -> None:
@@ -141,19 +142,12 @@ class Dispatcher:
             if job_queue.channel == channel:
                 job_queue.replay(recent.pop(job_queue, ()))
         for job_queue, messages in recent.items():
-            self._replay_closed(job_queue, messages)
+            self._open[job_queue.id] = job_queue  # until the replay is complete
+            job_queue.replay(messages)
 
     def delete_messages(self, channel: str, ids: Container[str] | None) -> None:
         """Exclude deleted messages from replay (None: all of the channel); `newcomer` and `exiter` stay."""
         self._replay_buffer.delete_messages(channel, ids)
-
-    def _replay_closed(self, job_queue: JobQueue, messages: Sequence[Message]) -> None:
-        def on_done(_: JobResult) -> None:
-            if job_queue.is_idle:
-                self.close(job_queue)
-
-        self._open[job_queue.id] = job_queue
-        job_queue.replay(messages, on_done)
 
     def reject_pending(self, refusal: Unavailable) -> None:
         """Refuse all pending messages, and notify their senders."""

@@ -15,7 +15,7 @@ from gischat.broker.inbox import EnqueueResult, JobState, JobStatus
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.dispatch.job_result import JobResult, enqueue_refusal, is_in_doubt, is_state_lost
 from gischat.front.dispatch.replay_buffer import NOT_REPLAYED
-from gischat.front.limits.admission import LARGE_BYTES
+from gischat.front.limits.admission import LARGE_BYTES, SMALL_BYTES
 from gischat.protocol.messages import Message
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class JobQueue:
     """The jobs of one connection."""
 
     __slots__ = (
+        "_at_once",
         "_bytes",
         "_checked_at",
         "_count",
@@ -67,6 +68,7 @@ class JobQueue:
         "client",
         "id",
         "is_abandoned",
+        "is_closed",
         "sender",
     )
 
@@ -77,11 +79,13 @@ class JobQueue:
         self.id = number
         self.client = client
         self.sender = sender
+        self.is_closed = False  # the dispatcher has closed it; it may be open again, for a replay
         self.is_abandoned = False  # its client has gone: results are not delivered any more
         self._dispatcher = dispatcher
         self._count = count
         self._bytes = 0  # of pending messages, as the admission counts them
         self._held = 0  # … and of the job in flight, until Redis has enqueued it
+        self._at_once = 0  # … or here, if it was small and went to Redis at once
         self._in_flight: QueuedJob | None = None
         self._is_enqueued = False  # whether Redis has answered that it enqueued the job in flight
         self._entry_id = b""  # of the job in flight in the inbox; empty if unknown
@@ -118,6 +122,9 @@ class JobQueue:
         if ahead or held > LARGE_BYTES:
             self._dispatcher.admission.admit(self.client, held, ahead, self._bytes, bounded=bounded)
         else:
+            if held > SMALL_BYTES:
+                self._dispatcher.admission.admit("", held, 0, 0, bounded=bounded)
+                self._at_once += held
             held = 0
         if is_ahead:
             position = next((at for at, queued in enumerate(self._pending) if not queued.was_enqueued), position)
@@ -130,14 +137,16 @@ class JobQueue:
         if self._in_flight is None or number != self._count:
             return
         queued, self._in_flight = self._in_flight, None
-        if self._held:
-            self.release()
+        if self._held or self._at_once:
+            self._release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
             self._preceding = queued.message.id, asyncio.get_running_loop().time()
         self._report(queued, result)
         self._advance()
+        if self.is_closed and self.is_idle:
+            self._dispatcher.close(self)
 
     def _report(self, queued: QueuedJob, result: JobResult) -> None:
         if queued.is_resent and result.outcome is Outcome.DUPLICATE:
@@ -155,9 +164,9 @@ class JobQueue:
             self._dispatcher.admission.release(self.client, queued.held)
             self._report(queued, JobResult.of(refusal, queued.message))
 
-    def replay(self, messages: Sequence[Message], on_done: Callable[[JobResult], None] = _ignore_result) -> None:
+    def replay(self, messages: Sequence[Message]) -> None:
         """Enqueue these messages again, then the job in flight, ahead of everything pending."""
-        jobs = [QueuedJob(message, on_done, is_new=False) for message in messages]
+        jobs = [QueuedJob(message, _ignore_result, is_new=False) for message in messages]
         if self._in_flight is not None:
             # The precondition was met
             jobs.append(self._in_flight._replace(precondition=None, is_resent=True, held=self._held))
@@ -181,7 +190,7 @@ class JobQueue:
             self._bytes -= queued.held
             self._held = queued.held
             if queued.precondition is not None and (reason := queued.precondition()) is not None:
-                self.release()
+                self._release()
                 self._report(queued, JobResult.of(Unavailable(reason, RefusalReason.NOT_REGISTERED), queued.message))
                 continue
             self._in_flight = queued
@@ -190,10 +199,14 @@ class JobQueue:
             again = queued.was_enqueued
             self._enqueue(queued.message, self._on_resent if again else self._on_enqueued, again=again)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         """Stop counting the job in flight."""
-        self._dispatcher.admission.release(self.client, self._held)
-        self._held = 0
+        if self._at_once:
+            self._dispatcher.admission.release("", self._at_once)
+            self._at_once = 0
+        if self._held:
+            self._dispatcher.admission.release(self.client, self._held)
+            self._held = 0
 
     def check_overdue(self, now: float) -> None:
         """Query the state of the job in flight, if its result is overdue."""
@@ -276,8 +289,8 @@ class JobQueue:
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
     def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
-        if self._held:
-            self.release()
+        if self._held or self._at_once:
+            self._release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = enqueued.result().entry_id

@@ -21,6 +21,8 @@ COMMON_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+NOT_UTF8 = "The address' {} is not valid UTF-8: in an address, percent signs encode the bytes of UTF-8 characters."
+
 WEB = Path(__file__).parents[2] / "web"
 
 # Exactly: the QGIS plugin compares it as a string, and RFC 8259 §11 has no charset.
@@ -53,6 +55,13 @@ class Handler(RequestHandler):
             self.set_header(name, value)
         self.set_header("Content-Security-Policy", self.CONTENT_SECURITY_POLICY)
         self.set_header(REQUEST_ID, request_id(self.request))
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Decode a part of the path, or a parameter of the query."""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise HTTPError(400, NOT_UTF8.format(f"parameter '{name}'" if name else "path")) from None
 
     @property
     def address(self) -> str:

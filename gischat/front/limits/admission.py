@@ -18,7 +18,9 @@ from gischat.front.limits.rejection_log import RejectionLog
 from gischat.observability.metrics import CloseReason
 from gischat.settings import Settings
 
-LARGE_BYTES = 2**16  # a message up to that size that goes to Redis at once is not counted
+# A message that goes to Redis at once counts for its address only above the first size, and not at all up to the other.
+LARGE_BYTES = 2**16
+SMALL_BYTES = 2**12
 AT_ONCE = 8  # this part of the budget is for messages that go to Redis at once: those that wait may do so for long
 
 CONNECTION_FULL = (
@@ -59,7 +61,7 @@ class Admission:
         """Count a message of `size` bytes, until it is released.
 
         Args:
-            address: the key under which the limits count it; empty if it comes from no client.
+            address: the key under which the limits count it; empty if it counts for none.
             ahead: how many messages of its connection are in flight or pending.
             waiting_bytes: bytes of those that are pending.
             bounded: refuse it if there is no room.

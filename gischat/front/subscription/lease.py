@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 
 from gischat.broker.broker import Broker
-from gischat.broker.damage import DamageWatch
+from gischat.broker.damage import DAMAGED, DamageWatch
 from gischat.broker.log_throttle import described
 from gischat.broker.presence import Renewal
 from gischat.broker.resp_errors import RedisError
@@ -45,9 +45,7 @@ class LeaseKeeper:
         self._timings = timings
         self.has_ended = False
         self._renewed_at = 0.0  # loop time when Redis was last known to be intact
-        self._damage = DamageWatch(
-            broker.inbox.find_damage, list(rooms), "keys in redis are damaged: remove or restore them", timings
-        )
+        self._damage = DamageWatch(broker.inbox.find_damage, list(rooms), DAMAGED, timings)
         self._suspects: set[str] = set()  # channels that seem to be damaged
         self._nicknames_missing: set[str] = set()  # channels for which Redis returned too few of this front's nicknames
         self._state_lost = dispatcher.reports.state_lost
@@ -141,7 +139,7 @@ class LeaseKeeper:
 
     @property
     def damaged(self) -> Mapping[str, list[str]]:
-        """By channel, the keys of a wrong type."""
+        """By channel, the damaged keys."""
         return self._damage.damaged
 
     @property

@@ -5,8 +5,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import msgspec
+
 from gischat.broker.client import Redis
-from gischat.broker.live_stream import LiveStream
+from gischat.broker.foreign_entries import ForeignEntries
+from gischat.broker.live_stream import LiveEntry, LiveStream
 from gischat.broker.namespace import Namespace
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
@@ -40,6 +43,7 @@ class LiveExchange:
         self._reading = reading
         self._timings = timings
         self._subscribed = asyncio.Event()
+        self._foreign = ForeignEntries(timings)
         stream = LiveStream(namespace, redis)
         for name, room in rooms.items():
             room.live.publish = partial(stream.publish, name, front)
@@ -75,7 +79,7 @@ class LiveExchange:
         try:
             for entry in await stream.read(positions, self._timings.live):
                 positions[entry.channel] = entry.id
-                self._receive(entry.channel, entry.front, entry.body)
+                self._receive(entry)
                 await asyncio.sleep(0)  # the first read may return many entries
         except (ConnectionError, Unavailable, RedisError) as error:
             log.debug("live positions could not be read: %s", error)
@@ -83,8 +87,8 @@ class LiveExchange:
         for channel in positions:
             self._rooms[channel].live.expire()
 
-    def _receive(self, channel: str, front: str, body: bytes) -> None:
+    def _receive(self, entry: LiveEntry) -> None:
         try:
-            self._rooms[channel].live.receive(front, body)
-        except Exception:
-            log.exception("live positions could not be decoded", extra={"channel": channel})
+            self._rooms[entry.channel].live.receive(entry.front, entry.body)
+        except msgspec.DecodeError:
+            self._foreign.record(self._namespace.keys[entry.channel].live, entry.id)

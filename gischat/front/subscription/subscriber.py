@@ -252,7 +252,7 @@ class Subscriber:
         return now - expected.since > self._timings.subscriber_stalled
 
     def _dispatch(self, channel: str, entries: Sequence[Entry]) -> None:
-        publications = [entry.publication for entry in entries]
+        publications = [entry.publication for entry in entries if not entry.publication.is_foreign]
         for publication in publications:
             try:
                 self._dispatcher.complete(publication)

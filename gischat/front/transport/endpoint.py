@@ -14,6 +14,9 @@ class Endpoint(Protocol):
     def write(self, data: bytes) -> None:
         """Send whole frames."""
 
+    def stop_writing(self) -> None:
+        """Send nothing more, because the close frame follows."""
+
     def receive(self, frame: str | LongText | bytes) -> None:
         """Handle a message: a text, or binary."""
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import msgspec
 from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import (
@@ -17,14 +18,15 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
-from tornado.iostream import IOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
-from gischat.front.limits.admission import Admission
+from gischat.front.limits.admission import SERVER_FULL, Admission
 from gischat.front.limits.memory_budget import MemoryBudget, abort
 from gischat.front.limits.pending_connections import PendingConnections, State
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import Acceptor
-from gischat.front.transport.write_scheduler import ScheduledStream, WriteScheduler, has_unsent
+from gischat.front.transport.http_answer import Answer
+from gischat.front.transport.write_scheduler import ScheduledStream, WriteScheduler
 from gischat.lateness import sleeps_on_time
 from gischat.observability.metrics import RejectReason
 from gischat.settings import Settings
@@ -41,7 +43,12 @@ TOO_LATE = {
     State.PENDING: "a request's headers did not come in time",
     State.BUSY: "a request or its answer took too long",
 }
-JOINED_BYTES = 2**16  # maximum of a body that is copied into one buffer with its headers
+NO_ROOM_BODY = msgspec.json.encode({"detail": SERVER_FULL[0]})
+NO_ROOM = (
+    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    f"Content-Length: {len(NO_ROOM_BODY)}\r\n\r\n".encode()
+    + NO_ROOM_BODY
+)
 
 
 class FrontHTTPServer(HTTPServer):
@@ -130,7 +137,7 @@ class FrontHTTPServer(HTTPServer):
         else:
             self._add(connection)
         request = _Request(self, connection, self._admission)
-        answer = cast(HTTPConnection, _Answer(cast(HTTP1Connection, request_conn), request, self._memory))
+        answer = cast(HTTPConnection, Answer(cast(HTTP1Connection, request_conn), request, self._memory))
         request.delegate = super().start_request(server_conn, answer)
         return request
 
@@ -175,7 +182,11 @@ def unbound_header_lines(stream: IOStream) -> None:
 
 
 class _Request(HTTPMessageDelegate):
-    """Reports a request's headers to the server, and counts the bytes of its body until the body is complete."""
+    """Reports a request's headers to the server, and counts the bytes of its body until the body is complete.
+
+    If it is answered before that, the rest is read and dropped, up to the maximal size and time of a body. Closing with
+    unread bytes would be a reset, by which the client would lose the answer.
+    """
 
     delegate: HTTPMessageDelegate
 
@@ -184,37 +195,60 @@ class _Request(HTTPMessageDelegate):
         self._connection = connection
         self._admission = admission
         self._address = ""  # the network that its body is counted for
+        self._received = 0
         self._held = 0
         self._pieces = 0
+        self._is_complete = True  # False while there is a body to read
+        self._is_awaited = False  # the client sends the body when it is told to go on (RFC 9110 §10.1.1)
+        self._after_body: Callable[[], None] | None = None  # there if the rest of the body is dropped
 
     def evict(self) -> bool:
-        """End the connection, because its body or an unread answer takes too much memory.
-
-        No answer is sent: while unread data of the body arrives, closing resets the connection, which drops the answer.
-        """
+        """Refuse the body, which takes too much memory; or end the connection, if its answer does, which is unread."""
         self._hold(-self._held)
-        abort(self._connection.stream)
-        return True
+        stream = self._connection.stream
+        if self._is_complete or self._after_body is not None:
+            abort(stream)
+            return True
+        with contextlib.suppress(StreamClosedError):
+            stream.write(NO_ROOM)
+        self._after_body = stream.close
+        self.delegate.on_connection_close()  # frees what has arrived
+        return False
+
+    def finish_after_body(self, finish: Callable[[], None]) -> None:
+        """Call `finish`, which may close the connection, once the rest of the body has been dropped, if any comes."""
+        if self._is_complete or (self._is_awaited and not self._received):
+            finish()
+        else:
+            self._after_body = finish
+            self._hold(-self._held)
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         self._server.on_headers(self._connection, headers)
         if "Content-Length" in headers or "Transfer-Encoding" in headers:
+            self._is_complete = False
+            self._is_awaited = headers.get("Expect") == "100-continue"
             self._address = self._server.address_key(self._connection, headers)
         return self.delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._pieces += 1
+        self._received += len(chunk)
         # Chunks of a byte each cost as much as large ones.
-        if self._pieces > MAX_BODY_PIECES + self._held // PIECE_BYTES:
-            self.evict()
-        self._hold(len(chunk))
-        return self.delegate.data_received(chunk)
+        if self._pieces > MAX_BODY_PIECES + self._received // PIECE_BYTES:
+            abort(self._connection.stream)
+        if self._after_body is None:
+            self._hold(len(chunk))
+        if self._after_body is None:  # it was not refused just now
+            return self.delegate.data_received(chunk)
+        return None
 
     def finish(self) -> None:
         self._hold(-self._held)
-        self.delegate.finish()
+        self._is_complete = True
+        (self._after_body or self.delegate.finish)()
 
     def on_connection_close(self) -> None:
         self._hold(-self._held)
@@ -224,51 +258,3 @@ class _Request(HTTPMessageDelegate):
         if size:
             self._held += size
             self._admission.reserve(self, self._address, size)
-
-
-class _Answer:
-    """The connection of a request, to which its answer is written; counts the bytes that the client has not read.
-
-    A large body is passed to the stream as it is. Tornado would join it with the headers, which means a copy for each
-    client that gets the same answer.
-    """
-
-    __slots__ = ("_connection", "_memory", "_request")
-
-    def __init__(self, connection: HTTP1Connection, request: _Request, memory: MemoryBudget) -> None:
-        self._connection = connection
-        self._request = request
-        self._memory = memory
-
-    def detach(self) -> IOStream:
-        del self._request  # a websocket lives long, and would keep its request in memory
-        return self._connection.detach()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-    def write_headers(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
-    ) -> "asyncio.Future[None]":
-        if chunk is not None and len(chunk) > JOINED_BYTES:
-            self._connection.write_headers(start_line, headers)
-            return self.write(chunk)
-        written = self._connection.write_headers(start_line, headers, chunk)
-        if chunk and (done := self._written()) is not None:
-            request, size = self._request, len(chunk)
-            self._memory.reserve(request, size)
-            done.add_done_callback(lambda _: self._memory.release(request, size))
-        return written
-
-    def write(self, chunk: bytes) -> "asyncio.Future[None]":
-        written = self._connection.write(chunk)
-        if chunk and (done := self._written()) is not None:
-            request = self._request
-            self._memory.reserve_data(request, chunk)
-            done.add_done_callback(lambda _: self._memory.release_data(request, chunk))
-        return written
-
-    def _written(self) -> "asyncio.Future[None] | None":
-        """A future of when all buffered data is written or the connection closed; None if there is no data."""
-        stream = self._connection.stream
-        return None if stream is None or stream.closed() or not has_unsent(stream) else stream.write(b"")

@@ -29,7 +29,7 @@ from gischat.front.transport.frame_parser import (
 from gischat.front.transport.frames import close_frame, pong_frame
 from gischat.front.transport.read_scheduler import MESSAGE_WORK, ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
-from gischat.front.transport.write_scheduler import has_unsent
+from gischat.front.transport.write_scheduler import has_unsent, unbound_kernel
 from gischat.observability.metrics import BufferedCounter
 from gischat.protocol.long_text import LongText
 from gischat.timings import Timings
@@ -124,6 +124,8 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
                 if self.endpoint is not None:
                     self.endpoint.last_received_at = now()
                 await self._handle_all(data)
+            if has_unsent(self.stream):
+                await self.stream.write(b"")  # until the timer of `close` ends it
         except StreamClosedError:
             pass
         except ProtocolError as error:
@@ -205,6 +207,8 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
         if frame.opcode == CLOSE:
             self.close_code, self.close_reason = close_status(frame.payload)
             self.client_terminated = True
+            if self.endpoint is not None:
+                self.endpoint.stop_writing()
             self.close(self.close_code)  # with the client's own code (RFC 6455 §5.5.1)
             return
         if frame.opcode == PING:
@@ -305,8 +309,9 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
             self._parser.drop()
             self._timer = asyncio.get_running_loop().call_later(self._close_answer, self._abort)
             if not self.stream.closed():
+                unbound_kernel(self.stream)
                 self.stream.write(close_frame(code, reason or ""))
-        if self.client_terminated:
+        if self.client_terminated and not has_unsent(self.stream):
             self.stream.close()
 
     def _end(self) -> None:

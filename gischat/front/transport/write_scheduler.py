@@ -21,6 +21,7 @@ from gischat.front.transport.client_stream import ClientStream
 from gischat.front.transport.frames import PIECE_BYTES
 
 TURN_BYTES = 2**19  # in one turn of the loop
+KERNEL_BYTES = 2**18  # passed to the kernel ahead of what a client's window permits to send; else up to 4 MB
 AGING = 2**8  # see `WriteScheduler`
 
 Written = asyncio.Future[None]
@@ -77,6 +78,18 @@ class ScheduledStream(ClientStream):
         self._since = 0  # what had been sent to all when the first of it came
         self.unsent_bytes = 0
         super().__init__(connection)
+        self.bound_kernel(KERNEL_BYTES)
+
+    def bound_kernel(self, size: int) -> None:
+        """Bound the unsent bytes in the kernel's buffer (tcp(7)); 0: by the system's own limits alone.
+
+        Linux then accepts no more from `send` (net/core/stream.c: __sk_stream_memory_free); other systems, if they have
+        the option, only do not call the socket writable. What is in flight is bounded by the client's window.
+        """
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if option is not None:
+            with contextlib.suppress(OSError):  # the connection may have ended already
+                self.socket.setsockopt(socket.IPPROTO_TCP, option, size)
 
     @property
     def rank(self) -> int:
@@ -147,6 +160,12 @@ def unsent_bytes(stream: IOStream) -> int:
 def has_unsent(stream: IOStream) -> bool:
     """Whether written bytes wait; Tornado's `writing` does not know of those that wait for their turn."""
     return unsent_bytes(stream) > 0
+
+
+def unbound_kernel(stream: IOStream) -> None:
+    """Pass to the kernel all that it takes, before closing: it sends that to a slow client even after the close."""
+    if isinstance(stream, ScheduledStream) and not stream.closed():
+        stream.bound_kernel(0)
 
 
 def _settle(written: Written, sent: Written | None) -> None:

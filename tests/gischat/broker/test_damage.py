@@ -168,6 +168,26 @@ def start_of(key: str) -> str:
     return key.partition("}")[0]
 
 
+async def test_a_damaged_number_is_named_and_senders_are_refused(start: Start) -> None:
+    fields = {
+        "counters": ("published", "outbox_bytes", "lost_at"),
+        "counts": ("front-9",),
+        "inbox:heavy:bytes": ("it",),
+    }
+    for name, field in [(name, field) for name, some in fields.items() for field in some]:
+        wire = start()
+        await wire.register("jane")
+        (key,) = (key for key in wire.keys.types if key.endswith("}:" + name))
+        change = ("SET", key) if field == "it" else ("HSET", key, field)
+        await wire.redis.call(*change, "1e3", key=key)
+        assert await wire.front.inbox.find_damage([CHANNEL]) == {CHANNEL: [f"{key} ({field} is no number)"]}
+        assert (await wire.front.inbox.enqueue(CHANNEL, Lane.LIGHT, message(wire), 0)).status is EnqueueStatus.DAMAGED
+        await delete(wire, key)
+        assert await wire.front.inbox.find_damage([CHANNEL]) == {}
+    await wire.redis.call("HSET", wire.key("counts"), b"\xff", "x", key="")  # no text
+    assert len((await wire.front.inbox.find_damage([CHANNEL]))[CHANNEL]) == 1
+
+
 @pytest.mark.parametrize(("name", "field"), [("counters", "published"), ("counts", "")])
 async def test_a_damaged_number_ends_no_renewal_of_other_channels(wire: Wire, name: str, field: str) -> None:
     # Given a number that is none, of the channel or of this front

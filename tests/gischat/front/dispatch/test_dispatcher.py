@@ -254,7 +254,7 @@ async def test_what_is_large_counts_until_redis_has_taken_or_refused_it(answer: 
     scene = Scene(answers=False, max_front_bytes=10 * size)
     for _ in range(5):
         scene.submit(scene.dispatcher.open(CHANNEL, "192.0.2.1"), message(type="image", size=size))
-    # When another comes from there, it is refused; a text is not counted at all
+    # When another comes from there, it is refused; a short text is not counted at all
     another = scene.dispatcher.open(CHANNEL, "192.0.2.1")
     with pytest.raises(Unavailable) as refused:
         scene.submit(another, message(type="image", size=size))
@@ -292,6 +292,39 @@ async def test_what_is_said_again_counts_as_long_as_redis_has_not_taken_it() -> 
         assert scene.dispatcher.admission.used == held
         scene.end(scene.broker.jobs[number])
     assert scene.dispatcher.are_idle
+
+
+@pytest.mark.parametrize("answer", [ENQUEUED, FULL], ids=["taken", "refused"])
+@virtual_time
+async def test_small_messages_count_while_redis_does_not_answer(answer: EnqueueResult) -> None:
+    # Given a front that is full of texts, each of a connection, and a Redis that hangs
+    scene = Scene(answers=False, max_front_bytes=2**20)
+    texts = [message(size=60_000) for _ in range(17)]
+    for text in texts:
+        scene.submit(scene.open(), text)
+    # When another comes, it is refused, but nothing of the front's own
+    with pytest.raises(Unavailable) as refused:
+        scene.submit(scene.open(), message(size=60_000))
+    assert (refused.value.reason, refused.value.cause) == SERVER_FULL
+    scene.submit(scene.open(), message(HEARTBEAT, size=60_000), bounded=False)
+    # Then there is room again when Redis answers
+    for asked in scene.broker.enqueued:
+        asked.taken.set_result(answer)
+    await settle()
+    assert scene.dispatcher.admission.used == 0
+
+
+@virtual_time
+async def test_the_job_of_a_closed_queue_counts_until_redis_has_it() -> None:
+    """Its upload may wait, with all its bytes, long after its sender has stopped waiting for the result."""
+    scene = Scene(answers=False)
+    job_queue = scene.open()
+    scene.submit(job_queue, message(type="image", size=2 * LARGE_BYTES))
+    scene.dispatcher.close(job_queue)
+    assert scene.dispatcher.admission.used == 2 * LARGE_BYTES
+    scene.broker.enqueued[0].taken.set_result(ENQUEUED)
+    await settle()
+    assert scene.dispatcher.admission.used == 0
 
 
 @virtual_time
@@ -747,6 +780,20 @@ async def test_messages_of_closed_connections_are_replayed_too() -> None:
         scene.end(scene.broker.jobs[-1])
     assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
     assert scene.dispatcher.are_idle
+
+
+@virtual_time
+async def test_a_queue_that_was_closed_with_a_job_in_flight_is_closed_again_after_the_replay() -> None:
+    scene = Scene()
+    job_queue = scene.open()
+    scene.submit(job_queue, message("1"), message("2"))
+    scene.end(scene.broker.jobs[-1])
+    scene.dispatcher.close(job_queue)
+    scene.dispatcher.replay(CHANNEL, since=0)
+    for _ in range(2):
+        scene.end(scene.broker.jobs[-1])
+    assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
+    assert not scene.dispatcher.is_open(job_queue.id)
 
 
 @virtual_time

@@ -18,7 +18,7 @@ from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import websocket_protocol
 from gischat.front.transport.client_stream import ClientStream
 from gischat.front.transport.frame_parser import MAX_ANNOUNCED_BYTES
-from gischat.front.transport.frames import text_frame
+from gischat.front.transport.frames import close_frame, text_frame
 from gischat.front.transport.read_scheduler import TURN_WORK, ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.front.transport.websocket_protocol import CHUNK_BYTES, FRAGMENTS, BufferedWebSocketProtocol
@@ -60,6 +60,7 @@ class Scene:
         self.unadmitted: list[int] = []
         self.uploads = uploads
         self.last_received_at = 0.0
+        self.has_stopped = False
         self.read_pause = 0.0
         handler = SimpleNamespace(
             on_ws_connection_close=lambda *_: self._ended(),
@@ -108,6 +109,9 @@ class Scene:
 
     def close_for_memory(self) -> None:
         self.protocol.close(1013, "Full.")
+
+    def stop_writing(self) -> None:
+        self.has_stopped = True
 
     def fail(self, code: int, reason: str) -> None:
         self.protocol.close(code, reason)
@@ -525,6 +529,15 @@ async def test_a_goodbye_that_answers_ours_is_read_behind_what_was_on_its_way() 
         await until(scene.has_ended.is_set)
         assert scene.protocol.close_code == 1008
         assert scene.heard == []
+
+
+async def test_who_says_goodbye_first_gets_all_that_was_written_before_and_an_answer() -> None:
+    async with scenes() as (scene,):
+        said = text_frame(text(5_000_000))
+        scene.write(said)
+        await scene.send(frame(struct.pack("!H", 1000), Opcode.CLOSE))
+        await until(lambda: scene.has_stopped)
+        assert await scene.received() == said + close_frame(1000, "")
 
 
 async def test_who_does_not_answer_our_goodbye_is_not_waited_for_for_ever() -> None:

@@ -18,7 +18,14 @@ from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import tcp_info, write_scheduler
 from gischat.front.transport.frames import PIECE_BYTES, PING, close_frame, text_frame
-from gischat.front.transport.write_scheduler import TURN_BYTES, ScheduledStream, WriteScheduler, has_unsent
+from gischat.front.transport.write_scheduler import (
+    KERNEL_BYTES,
+    TURN_BYTES,
+    ScheduledStream,
+    WriteScheduler,
+    has_unsent,
+    unbound_kernel,
+)
 from tests.support.waiting import until
 
 LAYER = text_frame(b"layer " * 400_000)
@@ -238,3 +245,16 @@ async def test_a_stream_that_is_closed_lets_go_of_what_it_did_not_send() -> None
             client.stream.write(LAYER)
         await until(lambda: not front.memory.used)
         assert not has_unsent(client.stream)
+
+
+async def test_the_kernel_holds_little_for_who_does_not_read_and_takes_all_at_the_end() -> None:
+    async with fronts() as front:
+        channel, (client,) = front.channel(1, reading=False)
+        channel.send(LAYER)
+        await until(client.stream.writing)
+        assert tcp_info._in_kernel(client.stream.socket) <= 2 * KERNEL_BYTES
+        unbound_kernel(client.stream)
+        await until(lambda: not has_unsent(client.stream))
+        client.stream.close()
+        client.read()
+        await client.has(LAYER)

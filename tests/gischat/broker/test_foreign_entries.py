@@ -1,0 +1,97 @@
+"""Entries that somebody else has written into our streams are skipped, and readers advance behind them."""
+
+import logging
+
+import pytest
+
+from gischat.bridges.cursor import OutboxCursor
+from gischat.bridges.store import BridgeStore, Links
+from gischat.broker import outbox
+from gischat.broker.dead_letters import DeadLetters
+from gischat.broker.keys import charges_key
+from gischat.broker.outbox import OutboxReader
+from gischat.hooks.letters import HookLetters
+from gischat.timings import Timings
+from tests.gischat.broker.wire import CHANNEL, Wire, encoded
+from worker.effects import DeadLetter, Publish
+from worker.fairness import Charge, Person
+from worker.shared_charges import SharedCharges
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+
+async def junk(wire: Wire, stream: str, *fields: str) -> bytes:
+    id: bytes = await wire.redis.call("XADD", stream, "*", *(fields or ("junk", "x")), key=stream)
+    return id
+
+
+async def test_readers_of_an_outbox_pass_foreign_entries(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    key = wire.keys.outbox
+    texts = [encoded("text"), encoded("text")]
+    await wire.end(Publish(texts[0]))
+    first = await junk(wire, key)
+    await wire.end(Publish(texts[1]))
+    almost = [part for name in "abcdef" for part in (name, "x")]
+    last = [await junk(wire, key, *almost, "g", "1"), await junk(wire, key)][-1]
+    # A front that is there skips them, and is told where it is
+    with caplog.at_level(logging.WARNING):
+        ((_, entries),) = await OutboxReader(wire.settings, [CHANNEL], wire.redis).read({CHANNEL: b"0-0"})
+    assert [one.publication.body for one in entries if not one.publication.is_foreign] == texts
+    assert entries[-1].id == last
+    assert [record.getMessage().endswith(f"{key} {first.decode()}") for record in caplog.records] == [True]
+    # One that starts begins behind them, with the right offset
+    outbox = wire.front.outbox
+    assert (await outbox.tail(CHANNEL, 9)).newest == await outbox.last_entry(CHANNEL)
+    newest = await outbox.last_entry(CHANNEL)
+    assert newest is not None
+    assert (newest.id, newest.publication.offset) == (last, 2)
+    # What is retained has none of them
+    found = await wire.front.history.retained(CHANNEL, 2, 1000)
+    assert [one.publication.body for one in found] == texts
+
+
+async def test_the_last_publication_is_found_before_many_foreign_entries(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "FOREIGN_PAGE", 2)
+    await junk(wire, wire.keys.outbox)
+    assert await wire.front.outbox.last_entry(CHANNEL) is None
+    await wire.end(Publish(b"1"))
+    for _ in range(6):
+        id = await junk(wire, wire.keys.outbox)
+    newest = await wire.front.outbox.last_entry(CHANNEL)
+    assert newest is not None
+    assert (newest.id, newest.publication.body) == (id, b"1")
+
+
+async def test_a_bridge_counts_nothing_as_missed_behind_a_foreign_entry(wire: Wire) -> None:
+    cursor = OutboxCursor(CHANNEL, wire.front.outbox, BridgeStore(wire.settings.instance_id, "test", wire.redis))
+    await cursor.load()
+    for _ in range(3):
+        await wire.end(Publish(b"{}"))
+        await junk(wire, wire.keys.outbox)
+        for entry in await cursor.read():
+            assert cursor.missed_before(entry) == 0
+            cursor.advance(entry)
+    assert not await cursor.read()
+
+
+async def test_other_streams_are_read_in_spite_of_foreign_entries(wire: Wire) -> None:
+    # Dead letters
+    await wire.end(DeadLetter("It crashed."), b"1")
+    await junk(wire, wire.keys.dead)
+    assert [letter.body for letter in await DeadLetters(wire.namespace, wire.redis).all()] == [b"1"]
+    # … of hooks
+    hooks = HookLetters(wire.settings, wire.redis, Timings())
+    await hooks.add(CHANNEL, "http://there", "text", "No.", b"2")
+    await junk(wire, wire.keys.bridge("hooks", "dead"))
+    assert [letter.body for letter in await hooks.all()] == [b"2"]
+    # Links of a bridge
+    await junk(wire, wire.keys.bridge("test", "links"))
+    await Links(wire.redis, wire.keys.bridge("test", "links")).load()
+    # The work of heavy workers
+    one, other = (SharedCharges(wire.settings, wire.redis) for _ in range(2))
+    for seconds in ("x", "inf"):
+        await junk(wire, charges_key(wire.settings.instance_id), "w", "w", "a", "a", "c", "c", "s", seconds)
+    one.write(charge := Charge(Person("", "front/1"), 1.5))
+    assert [told for _, told in await other.read()] == [charge]
