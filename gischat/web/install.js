@@ -1,8 +1,8 @@
 /** Registration of the service worker, which makes the page installable and usable offline; requires https. */
 
-/** Passes the list of the page's own files to the service worker, which caches them. */
+/** On a first visit, passes the list of the page's own files to the service worker; later it caches what it fetches. */
 export async function keepForOffline() {
-  if (!navigator.serviceWorker) return;
+  if (!navigator.serviceWorker || navigator.serviceWorker.controller) return;
   try {
     await navigator.serviceWorker.register(/** @type {string} */ (script("web/sw.js")), { scope: "./" });
     const { active } = await navigator.serviceWorker.ready;

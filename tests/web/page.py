@@ -1,6 +1,5 @@
 """The page as its user sees it: what can be read on it, and what can be done with it."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,21 +28,30 @@ const all = [...document.querySelectorAll(arguments[0])];
 FIRST_SEEN = LOOKING + "return all.find(isSeen)"
 READS = LOOKING + "return all.find((one) => read(one).includes(arguments[1]))"
 TEXTS = LOOKING + "return all.map(read)"
+REQUESTED = "return performance.getEntriesByType('resource').map(({ name }) => name)"
 RADIO = "return [...document.querySelectorAll('#channels input')].find((one) => one.value === arguments[0])"
+
+WITHOUT_WORKER = {"source": "delete Navigator.prototype.serviceWorker"}
 
 T = TypeVar("T")
 
 
 class Page:
-    """One tab with the chat; `downloads` is where it saves files."""
+    """One tab with the chat; `downloads` is where it saves files.
 
-    def __init__(self, browser: Chrome, base_url: str, downloads: Path) -> None:
+    With `keeps_itself` the page caches itself for when the server is away, for which all files are loaded twice.
+    """
+
+    def __init__(self, browser: Chrome, base_url: str, downloads: Path, *, keeps_itself: bool = False) -> None:
         self.browser = browser
         self.base_url = base_url
         self.downloads = downloads
         self.expected_errors: tuple[str, ...] = ()
         self._errors: list[str] = []
         self._requested: list[str] = []
+        self._script: dict[str, str] = {}
+        if not keeps_itself:
+            self._script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", WITHOUT_WORKER)
 
     def open(self, path: str = "/") -> None:
         """Load a page as somebody does who has never been here."""
@@ -54,21 +62,21 @@ class Page:
         self.resize(1200, 800)
         self._emulate_media()
         self.browser.execute_cdp_cmd("Page.resetNavigationHistory", {})  # Chromium drops entries from a full one
-        for kind in ("performance", "browser"):  # the browser's own start page, and what came after the last page's end
-            self._log(kind)
+        self._log()  # the browser's own start page, and what came after the last page's end
         self.browser.get(self.base_url + path)
 
     def forget(self) -> None:
         """Take away all that the browser keeps of the page, and leave it: what a tab keeps goes from within."""
         if (url := self.browser.current_url) != "about:blank":
             if url.startswith(self.base_url):
-                self.browser.execute_script("sessionStorage.clear()")
+                self._requested += self.browser.execute_script(f"sessionStorage.clear(); {REQUESTED}")
             self.browser.get("about:blank")
         remembered = {"origin": self.base_url, "storageTypes": "local_storage,indexeddb,cache_storage,service_workers"}
         self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", remembered)
 
     def reload(self) -> None:
         """Load the page again, in the same tab."""
+        self._requested += self.requested()
         self.browser.refresh()
 
     def resize(self, width: int, height: int) -> None:
@@ -90,21 +98,21 @@ class Page:
 
     def lose_network(self) -> None:
         """Cut the browser off."""
-        self._set_network(offline=True)
+        self.browser.execute_cdp_cmd("Network.enable", {})
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **unlimited})
 
     def regain_network(self) -> None:
         """Let the browser reach everybody again."""
-        self._set_network(offline=False)
-
-    def _set_network(self, *, offline: bool) -> None:
-        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": offline, **unlimited})
+        self.browser.execute_cdp_cmd("Network.disable", {})
 
     def close(self) -> None:
         """Leave the page: its connection ends."""
         self._read_logs()
         self.regain_network()
         self.forget()
+        if self._script:
+            self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", self._script)
 
     # What happens behind the scenes
 
@@ -112,23 +120,25 @@ class Page:
         """What the page logged as errors or warnings, but for what the test expects."""
         return [line for line in self._errors if not any(words in line for words in self.expected_errors)]
 
+    def requested(self) -> list[str]:
+        """The addresses that the page has asked for since it was loaded, but for its WebSockets."""
+        urls: list[str] = self.browser.execute_script(REQUESTED)
+        return urls
+
     def strangers(self) -> list[str]:
-        """The addresses that the page asked for anywhere but at its own server."""
-        own = (self.base_url + "/", self.base_url.replace("http", "ws", 1) + "/", "blob:" + self.base_url, "data:")
+        """The addresses that the page asked for anywhere but at its own server.
+
+        Those that the server's Content-Security-Policy forbids, as to any other's WebSocket, are errors.
+        """
+        own = (self.base_url + "/", "blob:" + self.base_url, "data:")
         return [url for url in self._requested if not url.startswith(own)]
 
     def _read_logs(self) -> None:
-        self._errors += [entry["message"] for entry in self._log("browser")]
-        for entry in self._log("performance"):
-            event = json.loads(entry["message"])["message"]
-            if event["method"] == "Network.requestWillBeSent":
-                self._requested.append(event["params"]["request"]["url"])
-            if event["method"] == "Network.webSocketCreated":
-                self._requested.append(event["params"]["url"])
+        self._errors += [entry["message"] for entry in self._log()]
 
-    def _log(self, kind: str) -> list[dict[str, str]]:
+    def _log(self) -> list[dict[str, str]]:
         """What has been logged since the last time."""
-        entries: list[dict[str, str]] = self.browser.get_log(kind)  # type: ignore[no-untyped-call]
+        entries: list[dict[str, str]] = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return entries
 
     # Finding

@@ -1,7 +1,5 @@
 """`BASE_PATH=/maps/chat`: the page and the documentation live below that path."""
 
-import json
-
 from tests.conftest import StackFactory
 from tests.web.conftest import Browse
 
@@ -18,11 +16,9 @@ def test_the_page_and_the_documentation_live_below_it(start_stack: StackFactory,
     page.join("QGIS", "jane")
     page.say("below")
     page.until_shown("below")
-    asked = [
-        json.loads(entry["message"])["message"]["params"].get("request", {}).get("url", BASE)
-        for entry in page.browser.get_log("performance")
-    ]
-    assert not [url for url in asked if url.startswith("http") and BASE not in url]
+    asked = page.requested()
+    assert f"{front.url}{BASE}/web/chat.js" in asked
+    assert [url for url in asked if BASE not in url] == []
 
     # … and so is the documentation, with a slash at its end, too
     docs = browse(BASE + "/docs/", base_url=front.url)

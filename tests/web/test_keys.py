@@ -58,7 +58,7 @@ async def test_the_page_moves_a_key_out_of_its_address_and_keeps_it_for_the_tab(
     house: Stack, admin: Admin, browse: Browse
 ) -> None:
     url, key = house.fronts[0].url, await made(admin)
-    page = browse(key["path"], base_url=url)
+    page = browse(key["path"], base_url=url, keeps_itself=True)
     # The address bar and what the page shows have no key; the lobby lists what the key opens
     page.wait(lambda: page.browser.current_url == f"{url}/", "the key to leave the address")
     assert channels(page) == ["QGIS", PRIVATE]

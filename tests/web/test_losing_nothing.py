@@ -219,6 +219,13 @@ def test_the_page_understands_how_long_it_shall_wait() -> None:
 
 # What is not sent yet
 
+# Whether the page asks before its tab is closed
+ASKS = """
+const event = new Event("beforeunload", { cancelable: true });
+dispatchEvent(event);
+return event.defaultPrevented;
+"""
+
 
 async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     browse: Browse, join: Join, channel: str, tmp_path: Path
@@ -229,12 +236,20 @@ async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(phone_photo(160, 120, orientation=6, description="home"))
     page.pick(photo)
+    assert not page.browser.execute_script(ASKS)
     lose(page)
     page.say(caption := words())
     page.say(mistake := words())
     page.wait(lambda: len(page.all(".unsent .choices")) == 2, "both messages to wait")
     choose(page, lambda: page.all(".unsent")[1], "Remove")
     page.wait(lambda: len(page.all(".unsent")) == 1, "one to be removed")
+
+    # One who leaves is asked
+    assert page.browser.execute_script(ASKS)
+    page.find("#leave").click()
+    page.until_shown("has not been sent", within="#question")
+    page.find("#question button[autofocus]").click()
+    assert page.all("#composer")[0].is_displayed()
 
     page.regain_network()
     page.reload()
@@ -246,6 +261,13 @@ async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     page.say(marker := words())
     await john.until(type="text", text=marker)
     assert mistake not in john.texts()
+
+    # … and leaves
+    lose(page)
+    page.say(words())
+    page.find("#leave").click()
+    page.find("#question-yes").click()
+    page.find("#lobby")
 
 
 def test_a_draft_outlives_a_reload(browse: Browse, channel: str, tmp_path: Path) -> None:
@@ -268,27 +290,6 @@ def test_a_draft_outlives_a_reload(browse: Browse, channel: str, tmp_path: Path)
     page.reload()
     page.message(draft)
     assert page.find("#text").get_property("value") == ""
-
-
-def test_leaving_with_something_unsent_asks(browse: Browse, channel: str) -> None:
-    page = browse()
-    page.join(channel, "jane")
-    asks = """
-        const event = new Event("beforeunload", { cancelable: true });
-        dispatchEvent(event);
-        return event.defaultPrevented;
-    """
-    assert not page.browser.execute_script(asks)
-    lose(page)
-    page.say(words())
-    assert page.browser.execute_script(asks)
-    page.find("#leave").click()
-    page.until_shown("has not been sent", within="#question")
-    page.find("#question button[autofocus]").click()
-    assert page.all("#composer")[0].is_displayed()
-    page.find("#leave").click()
-    page.find("#question-yes").click()
-    page.find("#lobby")
 
 
 def _freeze(stack: Stack, method: str) -> None:

@@ -23,18 +23,6 @@ StackFactory = Callable[..., Stack]
 # Coming and going
 
 
-async def test_two_people_talk(browse: Browse, join: Join, channel: str) -> None:
-    page, john = browse(), await join(channel, "john")
-    page.join(channel, "jane")
-
-    page.say(question := words())
-    await john.until(type="text", author="jane", text=question)
-    answer = await john.say(author="john")
-    page.until_shown(answer)
-
-    assert page.texts() == [question, answer]
-
-
 async def test_the_lobby_tells_the_rules_and_who_is_where(browse: Browse, join: Join, channel: str) -> None:
     await join(channel)
     late = browse()
@@ -42,8 +30,8 @@ async def test_the_lobby_tells_the_rules_and_who_is_where(browse: Browse, join: 
     assert late.find("#rules").text == "Be kind."
 
 
-async def test_the_list_tells_who_is_here(browse: Browse, join: Join, channel: str) -> None:
-    await join(channel, "Zoe")
+async def test_the_list_tells_who_is_here_until_one_leaves(browse: Browse, join: Join, channel: str) -> None:
+    zoe = await join(channel, "Zoe")
     await join(channel)
     page = browse()
     page.join(channel, "mike")
@@ -60,57 +48,46 @@ async def test_the_list_tells_who_is_here(browse: Browse, join: Join, channel: s
     page.until_shown("adam left")
     page.until_shown("3 people here", within="#people-title")
 
+    page.find("#leave").click()
+    page.find("#join")
+    await zoe.until(type="exiter", exiter="mike")
+    await zoe.count(2)
+
 
 async def test_without_a_nickname_one_reads_along_unseen(browse: Browse, join: Join, channel: str) -> None:
+    # Given what was said by somebody who may have been registered then, and whose clocks are wrong by years
+    stranger = await join(channel)
+    said = []
+    for timestamp in (0, 12, 253_370_764_800):
+        said.append(text := words())
+        await stranger.send(**sample("text", text=text, author="harry", timestamp=timestamp))
+    await stranger.until(type="text", text=said[-1])
     john = await join(channel, "john")
+
     page = browse()
     page.join(channel)
-    text = await john.say()
-    page.until_shown(text)
+    said.append(await john.say(author="john"))
+    page.until_shown(said[-1])
+    assert page.texts() == said
+    assert page.all(".verdict") == []
+    assert len(page.all(".day")) == 1
+    assert not {"1970", "9999"} & {*re.findall(r"\d{4}", page.find("#log").text)}
     page.until_people("john")
     assert "reading along unseen" in page.find("#reading").text
     assert not any(part.is_displayed() for part in page.all("#composer, [aria-label^=Reply], [aria-label^=Like]"))
 
 
-async def test_a_taken_nickname_leads_back_to_the_lobby_with_the_reason(
-    browse: Browse, join: Join, channel: str
-) -> None:
+async def test_with_a_nickname_that_cannot_be_one_stays_in_the_lobby(browse: Browse, join: Join, channel: str) -> None:
     await join(channel, "jane")
-    page = browse()
-    page.choose(channel)
-    page.find("#nickname").send_keys("jane", Keys.ENTER)
-    page.until_shown(f"User 'jane' already registered in channel {channel}", within="#lobby-notice")
-    page.join(channel, "janet")
-
-
-def test_a_nickname_that_the_contract_forbids_does_not_leave_the_lobby(browse: Browse, channel: str) -> None:
     page = browse()
     page.choose(channel)
     nickname = page.find("#nickname")
     nickname.send_keys("jané", Keys.ENTER)
     assert nickname.get_property("validity")["patternMismatch"] is True  # type: ignore[index]
-    assert page.find("#join").is_displayed()
-
-
-async def test_leaving_ends_the_connection(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel, "john")
-    page = browse()
-    page.join(channel, "jane")
-    await john.count(2)
-    page.find("#leave").click()
-    page.find("#join")
-    await john.until(type="exiter", exiter="jane")
-    await john.count(1)
-
-
-async def test_who_comes_later_sees_what_was_said(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    said = [await john.say() for _ in range(3)]
-    await john.until(type="text", text=said[-1])
-    page = browse()
-    page.join(channel)
-    page.until_shown(said[-1])
-    assert page.texts() == said
+    nickname.clear()
+    nickname.send_keys("jane", Keys.ENTER)
+    page.until_shown(f"User 'jane' already registered in channel {channel}", within="#lobby-notice")
+    page.join(channel, "janet")
 
 
 # What people say
@@ -122,20 +99,6 @@ ATTACKS = [
     "javascript:document.title='owned'",
     '"><svg onload=alert(1)>',
 ]
-
-
-async def test_markup_is_shown_as_text(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel)
-    for attack in ATTACKS:
-        await john.say(attack)
-        await john.send(**sample("geojson", layer_name=attack))
-        page.until_shown(f"shared the layer “{file_name(attack)}”")
-
-    assert set(ATTACKS) <= set(page.texts())
-    assert page.all("#log :is(script, svg, img, a)") == []
-    assert page.browser.title != "owned"
 
 
 async def test_no_field_of_any_message_becomes_markup_or_a_link(browse: Browse, join: Join, channel: str) -> None:
@@ -161,6 +124,25 @@ async def test_no_field_of_any_message_becomes_markup_or_a_link(browse: Browse, 
     assert len(names) == 4
     assert [name for name in names if re.search(r"[^\w .-]|^\.", name)] == []
 
+    # The same for other attacks
+    for attack in ATTACKS:
+        await john.say(attack)
+        await john.send(**sample("geojson", layer_name=attack))
+        page.until_shown(f"shared the layer “{file_name(attack)}”")
+    assert set(ATTACKS) <= set(page.texts())
+    assert page.all("#log :is(script, svg, img, iframe, a)") == []
+    assert page.browser.title != "owned"
+
+    # Web addresses, and nothing else, become links
+    await john.say(
+        "see https://example.org/a?b=c&d=%20, (http://example.org/x), ftp://example.org or javascript:alert(1)."
+    )
+    page.message("see https")
+    links = page.all(".message a")
+    targets = ["https://example.org/a?b=c&d=%20", "http://example.org/x"]
+    assert [link.get_attribute("href") for link in links] == targets
+    assert {link.get_attribute("rel") for link in links} == {"noopener noreferrer nofollow"}
+
 
 def test_the_browser_itself_stops_markup_on_the_page(browse: Browse) -> None:
     """What our own page never does, a mistake in it could not do either."""
@@ -173,19 +155,6 @@ def test_the_browser_itself_stops_markup_on_the_page(browse: Browse) -> None:
         return made.innerHTML;
     """
     assert page.browser.execute_script(refused) == "TypeError"
-
-
-async def test_web_addresses_become_links_and_nothing_else_does(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel)
-    await john.say(
-        "see https://example.org/a?b=c&d=%20, (http://example.org/x), ftp://example.org or javascript:alert(1)."
-    )
-    message = page.message("see https")
-    links = [link.get_attribute("href") for link in page.all(".message a")]
-    assert links == ["https://example.org/a?b=c&d=%20", "http://example.org/x"]
-    assert message.find_element("tag name", "a").get_attribute("rel") == "noopener noreferrer nofollow"
 
 
 async def test_a_reply_shows_what_it_replies_to(browse: Browse, join: Join, channel: str) -> None:
@@ -252,80 +221,63 @@ async def test_who_scrolled_up_stays_there_until_wanting_the_newest(browse: Brow
 
 # Pictures
 
+PASTE = """
+const bytes = Uint8Array.from(atob(arguments[0]), (character) => character.charCodeAt(0));
+const clipboardData = new DataTransfer();
+clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+document.getElementById("text").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+"""
 
-async def test_a_picture_is_shown(browse: Browse, join: Join, channel: str) -> None:
+
+async def test_a_picture_is_shown_and_opens_large(browse: Browse, join: Join, channel: str) -> None:
     john = await join(channel)
     page = browse()
     page.join(channel)
     await john.send(**sample("image", author="john", image_data=as_base64(encoded(quarters(64, 48), "PNG"))))
-    assert page.width_of_picture(page.message("john")) == 64
+    message = page.message("john")
+    assert page.width_of_picture(message) == 64
+    message.find_element("css selector", ".picture-link").click()
+    assert page.find("#large img").get_attribute("alt") == "Picture from john"
+    page.find("#large-close").click()
+    page.wait(lambda: not page.all("dialog[open]"), "it to close")
 
 
-async def test_a_picked_picture_is_sent_with_its_words(
+async def test_pictures_are_sent_and_what_is_none_is_refused(
     browse: Browse, join: Join, channel: str, tmp_path: Path
 ) -> None:
     john = await join(channel)
     page = browse()
     page.join(channel, "jane")
+
+    # One that is picked, with its words
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(phone_photo(1600, 1200, orientation=6, description="home"))
-
     page.pick(photo)
     page.say(text := words())
-
     received = opened((await john.until(type="image"))["image_data"])
     assert received.size == (600, 800)
     await john.until(type="text", text=text)
     page.message(text)
     assert page.width_of_picture(page.all(PUBLISHED)[0]) == 600
 
-
-async def test_a_photo_larger_than_a_message_may_be_is_made_smaller_first(
-    browse: Browse, join: Join, channel: str, tmp_path: Path
-) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel, "jane")
-    photo = tmp_path / "photo.jpg"
+    # One larger than a message may be is made smaller first
     photo.write_bytes(_heavy(phone_photo(3000, 2000, orientation=6, description="home")))
-
     page.pick(photo)
     page.find("#send").click()
-
     received = opened((await john.until(type="image"))["image_data"])
     assert (received.format, received.size) == ("JPEG", (533, 800))
 
-
-def test_a_file_too_large_that_is_no_picture_is_refused_at_once(browse: Browse, channel: str, tmp_path: Path) -> None:
-    page = browse()
-    page.join(channel, "jane")
-    file = tmp_path / "film.png"
-    file.write_bytes(random.Random(1).randbytes(10_000_000))
-    page.all("#picture")[0].send_keys(str(file))
-    assert page.notice() == "This picture is too large to be sent. Make it smaller first."
-
-
-async def test_a_pasted_picture_is_sent(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel, "jane")
-    page.browser.execute_script(
-        """
-        const bytes = Uint8Array.from(atob(arguments[0]), (character) => character.charCodeAt(0));
-        const clipboardData = new DataTransfer();
-        clipboardData.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
-        document.getElementById("text").dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
-        """,
-        as_base64(encoded(quarters(40, 30), "PNG")),
-    )
+    # One that is pasted
+    page.browser.execute_script(PASTE, as_base64(encoded(quarters(40, 30), "PNG")))
     page.until_shown("pasted.png", within="#attachment-text")
     page.find("#text").send_keys(Keys.ENTER)
     assert opened((await john.until(type="image"))["image_data"]).size == (40, 30)
 
-
-def test_what_the_server_refuses_is_said(browse: Browse, channel: str, tmp_path: Path) -> None:
-    page = browse()
-    page.join(channel, "jane")
+    # A file that is none: by the page if it is too large, else by the server
+    film = tmp_path / "film.png"
+    film.write_bytes(random.Random(1).randbytes(10_000_000))
+    page.all("#picture")[0].send_keys(str(film))
+    assert page.notice() == "This picture is too large to be sent. Make it smaller first."
     file = tmp_path / "notes.png"
     file.write_text("not a picture")
     page.pick(file)
@@ -338,21 +290,6 @@ def test_what_the_server_refuses_is_said(browse: Browse, channel: str, tmp_path:
 # What people share
 
 
-async def test_a_layer_can_be_saved_with_its_style_and_crs(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel)
-    wells = layer([feature(point(652000.5, 6862000)), feature(None)])
-    await john.send(**sample("geojson", author="john", layer_name="wells/été", geojson=wells, style="<qgis/>"))
-
-    message = page.message("shared the layer “wells_été” (2 features, EPSG:2154)")
-    geojson, style = message.find_elements("css selector", ".download")
-    assert (geojson.text, style.text) == ("wells_été.geojson", "wells_été.qml")
-    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
-    assert json.loads(page.downloaded(geojson)) == {**wells, "crs": crs}
-    assert page.downloaded(style) == "<qgis/>"
-
-
 PROGRAMS = [
     (
         sample("model", model_name="buffers", model_group="mine", raw_xml="<model/>"),
@@ -360,23 +297,13 @@ PROGRAMS = [
         "buffers.model3",
         "<model/>",
     ),
-    (sample("script", name="hello.py", raw_pycode="1\n"), "shared the script “hello.py”", "hello.py", "1\n"),
+    (
+        sample("script", name="hello.py", raw_pycode="print('<b>hello</b>')\n"),
+        "shared the script “hello.py”",
+        "hello.py",
+        "print('<b>hello</b>')\n",
+    ),
 ]
-
-
-async def test_a_program_can_be_saved_and_is_warned_of(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel)
-    for message, summary, file, content in PROGRAMS:
-        await john.send(**message)
-        shown = page.message(summary)
-        assert "only if you trust who made it" in shown.text
-        link = shown.find_element("css selector", ".download")
-        assert link.text == file
-        assert page.downloaded(link) == content
-
-
 PLACES = [
     (sample("crs"), "shared the coordinate reference system EPSG:2154"),
     (
@@ -387,15 +314,38 @@ PLACES = [
 ]
 
 
-async def test_places_are_told_in_one_line(browse: Browse, join: Join, channel: str) -> None:
+async def test_what_is_shared_is_told_in_a_line_and_can_be_saved(browse: Browse, join: Join, channel: str) -> None:
     john = await join(channel)
     page = browse()
     page.join(channel)
+
+    # A layer, with its style and CRS
+    wells = layer([feature(point(652000.5, 6862000)), feature(None)])
+    await john.send(**sample("geojson", author="john", layer_name="wells/été", geojson=wells, style="<qgis/>"))
+    shown = page.message("shared the layer “wells_été” (2 features, EPSG:2154)")
+    geojson, style = shown.find_elements("css selector", ".download")
+    assert (geojson.text, style.text) == ("wells_été.geojson", "wells_été.qml")
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
+    assert json.loads(page.downloaded(geojson)) == {**wells, "crs": crs}
+    assert page.downloaded(style) == "<qgis/>"
+
+    # A program, which can be read before, and is warned of
+    for message, summary, file, content in PROGRAMS:
+        await john.send(**message)
+        shown = page.message(summary)
+        assert "only if you trust who made it" in shown.text
+        link = shown.find_element("css selector", ".download")
+        assert link.text == file
+        assert page.downloaded(link) == content
+        shown.find_element("tag name", "summary").click()
+        page.until_shown(content.strip(), within=".program pre")
+
+    # Places
     for message, _ in PLACES:
         await john.send(**message)
     summaries = [summary for _, summary in PLACES]
     page.until_shown(summaries[-1])
-    assert page.texts() == summaries
+    assert page.texts()[-len(PLACES) :] == summaries
 
 
 # In the long run
@@ -514,48 +464,15 @@ def test_it_fits_a_phone(browse: Browse, channel: str) -> None:
     assert send["x"] + send["width"] <= 360
     assert send["y"] + send["height"] <= 640
 
-
-# The documentation
-
-
-async def test_the_documentation_shows_every_endpoint_and_can_be_tried_out(
-    browse: Browse, join: Join, channel: str
-) -> None:
-    page = browse("/docs")
-    page.find(".opblock")
-    methods = page.texts_of(".opblock .opblock-summary-method")
-    paths = [str(path.get_attribute("data-path")) for path in page.all(".opblock .opblock-summary-path")]
-    shown = set(zip(methods, paths, strict=True))
-    assert shown == {
-        ("GET", "/version"),
-        ("GET", "/rules"),
-        ("GET", "/channels"),
-        ("GET", "/status"),
-        ("GET", "/map"),
-        ("GET", "/qfield"),
-        ("GET", "/livez"),
-        ("GET", "/readyz"),
-        ("GET", "/metrics"),
-        ("GET", "/channel/{channel}/users"),
-        ("GET", "/channel/{channel}/last"),
-        ("GET", "/channel/{channel}/features.geojson"),
-        ("GET", "/channel/{channel}/messages/{id}.json"),
-        ("GET", "/channel/{channel}/messages/{id}.geojson"),
-        ("GET", "/channel/{channel}/messages/{id}.gpkg"),
-        ("PUT", "/channel/{channel}/text"),
-        ("GET", "/channel/{channel}/ws"),
-        ("GET", "/channel/{channel}/events"),
-        ("POST", "/hooks/{key}"),
-    }
-
-    page.find(".opblock-put .opblock-summary-control").click()
-    page.find(".opblock-put .try-out__btn").click()
-    option = f"tr[data-param-name='channel'] option[value='{channel}']"
-    page.find(f".opblock-put {option}").click()
-    listener = await join(channel)
-    page.find(".opblock-put .execute").click()
-    assert (await listener.until(type="text"))["text"] == "Hello"
-    page.until_shown("200", within=".opblock-put .live-responses-table .response .response-col_status")
+    # … and so does what it says of its connection
+    page.resize(390, 844)
+    page.expected_errors = (LOST_LINE, "net::ERR_INTERNET_DISCONNECTED")
+    page.lose_network()
+    page.until_shown("Not connected. Trying again", within="#connection")
+    status = page.find("#connection")
+    assert page.browser.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", status)
+    assert status.rect["height"] < 30
+    assert page.browser.execute_script("return document.documentElement.scrollWidth") == 390
 
 
 def _refreshed(page: Any, words: str) -> bool:

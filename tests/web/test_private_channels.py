@@ -47,6 +47,10 @@ def visit(house: Stack, browse: Browse) -> Callable[..., Page]:
     return visit
 
 
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": "Bearer " + token.encode().decode("latin-1")}
+
+
 def knock(page: Page, channel: str, nickname: str = "jane") -> None:
     """Ask to be let in."""
     page.choose(channel)
@@ -106,8 +110,7 @@ def test_a_token_in_a_link_leaves_the_address_and_lasts_for_the_tab(visit: Calla
 async def test_what_is_said_there_comes_to_the_page(
     io_loop: IOLoop, house: Stack, visit: Callable[..., Page], channel: str
 ) -> None:
-    headers = {"Authorization": "Bearer " + TOKEN.encode().decode("latin-1")}
-    john = await Client.connect(house.fronts[0].url, channel, additional_headers=headers)
+    john = await Client.connect(house.fronts[0].url, channel, additional_headers=bearer(TOKEN))
     page = visit()
     knock(page, channel)
     page.find("#token").send_keys(TOKEN, Keys.ENTER)
@@ -116,15 +119,45 @@ async def test_what_is_said_there_comes_to_the_page(
     await john.leave()
 
 
-def test_the_documentation_takes_the_token(visit: Callable[..., Page], channel: str) -> None:
+async def test_the_documentation_shows_every_endpoint_and_can_be_tried_out_with_a_token(
+    io_loop: IOLoop, house: Stack, visit: Callable[..., Page], channel: str
+) -> None:
     page = visit("/docs")
+    page.find(".opblock")
+    methods = page.texts_of(".opblock .opblock-summary-method")
+    paths = [str(path.get_attribute("data-path")) for path in page.all(".opblock .opblock-summary-path")]
+    shown = set(zip(methods, paths, strict=True))
+    assert shown == {
+        ("GET", "/version"),
+        ("GET", "/rules"),
+        ("GET", "/channels"),
+        ("GET", "/status"),
+        ("GET", "/map"),
+        ("GET", "/qfield"),
+        ("GET", "/livez"),
+        ("GET", "/readyz"),
+        ("GET", "/metrics"),
+        ("GET", "/channel/{channel}/users"),
+        ("GET", "/channel/{channel}/last"),
+        ("GET", "/channel/{channel}/features.geojson"),
+        ("GET", "/channel/{channel}/messages/{id}.json"),
+        ("GET", "/channel/{channel}/messages/{id}.geojson"),
+        ("GET", "/channel/{channel}/messages/{id}.gpkg"),
+        ("PUT", "/channel/{channel}/text"),
+        ("GET", "/channel/{channel}/ws"),
+        ("GET", "/channel/{channel}/events"),
+        ("POST", "/hooks/{key}"),
+    }
+
     page.find(".authorize").click()
     page.find(".modal-ux input").send_keys(PLAIN)
     page.all(".modal-ux .authorize")[0].click()
     page.find(".modal-ux .btn-done").click()
-    users = "#operations-A_channel-get_channel__channel__users"
-    page.find(f"{users} .opblock-summary-control").click()
-    page.find(f"{users} .try-out__btn").click()
-    page.find(f"{users} option[value='{channel}']").click()
-    page.find(f"{users} .execute").click()
-    page.until_shown("200", within=f"{users} .live-responses-table .response .response-col_status")
+    page.find(".opblock-put .opblock-summary-control").click()
+    page.find(".opblock-put .try-out__btn").click()
+    page.find(f".opblock-put tr[data-param-name='channel'] option[value='{channel}']").click()
+    john = await Client.connect(house.fronts[0].url, channel, additional_headers=bearer(TOKEN))
+    page.find(".opblock-put .execute").click()
+    assert (await john.until(type="text"))["text"] == "Hello"
+    page.until_shown("200", within=".opblock-put .live-responses-table .response .response-col_status")
+    await john.leave()

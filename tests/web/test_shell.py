@@ -95,7 +95,7 @@ def started(start_stack: StackFactory) -> Iterator[Stack]:
 def test_the_page_opens_without_a_server_and_keeps_what_is_written(browse: Browse, started: Stack) -> None:
     # Given a page that has been here before
     front = started.fronts[0]
-    page = browse(base_url=front.url)
+    page = browse(base_url=front.url, keeps_itself=True)
     page.expected_errors = (LOST_LINE, "Failed to load resource", "net::ERR_CONNECTION_REFUSED")
     page.join("QGIS", "jane")
     kept = """
@@ -104,6 +104,10 @@ def test_the_page_opens_without_a_server_and_keeps_what_is_written(browse: Brows
     """
     page.wait(lambda: len(page.browser.execute_async_script(kept)) > 20, "the page to be kept")
     assert not [url for url in page.browser.execute_async_script(kept) if "/channel" in url]
+
+    # … which asks for each file once when it comes again
+    page.reload()
+    page.until_people("jane (you)")
 
     # When the server is away, and the page is loaded again
     front.stop()
@@ -119,6 +123,8 @@ def test_the_page_opens_without_a_server_and_keeps_what_is_written(browse: Brows
     started.wait_healthy(front)
     page.message(text)
     assert page.all(".unsent") == []
+    asked = [json.loads(line).get("path") for line in front.whole_log().splitlines()]
+    assert asked.count("/web/chat.js") == 3  # the first visit's two, and the second's
 
 
 def test_the_page_can_be_installed(browse: Browse) -> None:

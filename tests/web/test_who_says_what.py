@@ -6,7 +6,6 @@ from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
 from tests.support.contract import sample, words
-from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.processes import Stack
 from tests.web.conftest import Browse, Join
 from tests.web.page import Page
@@ -22,24 +21,7 @@ def verdict(page: Page, text: str) -> str:
     return " ".join(mark.text for mark in page.message(text).find_elements(By.CSS_SELECTOR, ".verdict"))
 
 
-async def test_a_message_is_mine_by_its_id_and_not_by_its_author(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel, "john")
-    page = browse()
-    page.join(channel, "jane")
-    page.say(mine := words())
-    page.message(mine)
-    forged = await john.say(author="jane")
-
-    def own(text: str) -> bool:
-        return "own" in str(page.message(text).get_attribute("class")).split()
-
-    assert (own(mine), own(forged)) == (True, False)
-    page.reload()
-    page.message(forged)
-    assert (own(mine), own(forged)) == (True, False)
-
-
-async def test_who_is_not_registered_is_marked(browse: Browse, join: Join, channel: str) -> None:
+async def test_what_is_mine_and_who_is_not_registered_is_marked(browse: Browse, join: Join, channel: str) -> None:
     john = await join(channel, "john")
     stranger = await join(channel)
     page = browse()
@@ -50,25 +32,24 @@ async def test_who_is_not_registered_is_marked(browse: Browse, join: Join, chann
     alike = await stranger.say(author="Jane_GIS")
     other = await stranger.say(author="j0hn")
     page.message(other)
-    assert [verdict(page, text) for text in (known, unknown, alike, other)] == [
-        "",
-        "not registered",
-        "not jane_gis",
-        "not john",
-    ]
+    verdicts = [verdict(page, text) for text in (known, unknown, alike, other)]
+    assert verdicts == ["", "not registered", "not jane_gis", "not john"]
+
+    # Mine by its id, and not by its author
+    page.say(mine := words())
+    page.message(mine)
+    forged = await john.say(author="jane_gis")
+
+    def own(text: str) -> bool:
+        return "own" in str(page.message(text).get_attribute("class")).split()
+
+    assert (own(mine), own(forged)) == (True, False)
+    page.reload()
+    page.message(forged)
+    assert (own(mine), own(forged)) == (True, False)
 
 
-async def test_what_was_said_before_is_not_judged(browse: Browse, join: Join, channel: str) -> None:
-    """Whoever said it may have been registered then."""
-    john = await join(channel)
-    said = await john.say(author="harry")
-    await john.until(type="text", text=said)
-    page = browse()
-    page.join(channel)
-    assert verdict(page, said) == ""
-
-
-async def test_each_text_reads_in_its_own_direction(browse: Browse, join: Join, channel: str) -> None:
+async def test_each_message_has_its_direction_and_portrait(browse: Browse, join: Join, channel: str) -> None:
     john = await join(channel, "john")
     page = browse()
     page.join(channel, "jane")
@@ -80,6 +61,17 @@ async def test_each_text_reads_in_its_own_direction(browse: Browse, join: Join, 
     page.until_shown("john likes")
     liked = page.find(".quiet.like > span > bdi")
     assert liked.get_property("textContent") == "\u202eabc"
+
+    # The portrait that its author's client chose
+    await john.send(**sample("text", text=(drawn := words()), author="john", avatar="mGeoPackage.svg"))
+    await john.send(**sample("text", text=(letter := words()), author="john", avatar="unknown.svg"))
+    assert page.message(drawn).find_elements(By.CSS_SELECTOR, ".portrait svg path")
+    assert page.message(letter).find_element(By.CSS_SELECTOR, ".portrait").text == "J"
+    page.find("#settings-open").click()
+    page.find("#avatars label[title='Globe']").click()
+    page.find("#settings form > button").click()
+    page.say(mine := words())
+    assert (await john.until(type="text", text=mine))["avatar"] == "mIconXyz.svg"
 
 
 async def test_mentions_are_completed_marked_and_counted(browse: Browse, join: Join, channel: str) -> None:
@@ -129,43 +121,6 @@ async def test_several_channels_are_open_in_one_tab(browse: Browse, join: Join, 
     page.find("#leave").click()
     page.until_shown(second, within="#channel-name")
     await john.until(type="exiter", exiter="jane")
-
-
-async def test_portraits_are_those_that_clients_choose(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel, "john")
-    page = browse()
-    page.join(channel, "jane")
-    await john.send(**sample("text", text=(drawn := words()), author="john", avatar="mGeoPackage.svg"))
-    await john.send(**sample("text", text=(letter := words()), author="john", avatar="unknown.svg"))
-    assert page.message(drawn).find_elements(By.CSS_SELECTOR, ".portrait svg path")
-    assert page.message(letter).find_element(By.CSS_SELECTOR, ".portrait").text == "J"
-
-    page.find("#settings-open").click()
-    page.find("#avatars label[title='Globe']").click()
-    page.find("#settings form > button").click()
-    page.say(mine := words())
-    assert (await john.until(type="text", text=mine))["avatar"] == "mIconXyz.svg"
-
-
-async def test_pictures_open_large(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel)
-    await john.send(**sample("image", author="john", image_data=as_base64(encoded(quarters(64, 48), "PNG"))))
-    page.message("john").find_element(By.CSS_SELECTOR, ".picture-link").click()
-    assert page.find("#large img").get_attribute("alt") == "Picture from john"
-    page.find("#large-close").click()
-    page.wait(lambda: not page.find("#log").find_elements(By.CSS_SELECTOR, "dialog[open]"), "it to close")
-
-
-async def test_a_program_can_be_read_before_it_is_saved(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel)
-    page = browse()
-    page.join(channel)
-    await john.send(**sample("script", name="hello.py", raw_pycode="print('<b>hello</b>')\n"))
-    message = page.message("hello.py")
-    message.find_element(By.TAG_NAME, "summary").click()
-    page.wait(lambda: "print('<b>hello</b>')" in message.text, "the program to be shown")
 
 
 async def test_cheat_codes_are_played_and_not_shown(browse: Browse, join: Join, channel: str) -> None:
@@ -239,20 +194,6 @@ async def test_a_link_leads_to_a_message(browse: Browse, join: Join, channel: st
     assert page.notice() == "This message is no longer here."
 
 
-async def test_clocks_that_are_wrong_make_no_day(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel, "john")
-    page = browse()
-    page.join(channel)
-    for timestamp in (0, 12, 253_370_764_800):
-        await john.send(**sample("text", text=(last := words()), author="john", timestamp=timestamp))
-        page.message(last)
-    now = await john.say(author="john")
-    page.message(now)
-    assert len(page.all(".day")) == 1
-    assert "1970" not in page.find("#log").text
-    assert "9999" not in page.find("#log").text
-
-
 def test_the_lobby_says_when_the_server_is_not_well(browse: Browse, start_stack: StackFactory) -> None:
     stack = start_stack(light=1, heavy=0, channels="QGIS", waits=True)
     stack.light[0].freeze()
@@ -269,16 +210,3 @@ def _is_unwell(page: Page) -> bool:
     page.open()
     page.find("#join")
     return "The server is not well" in page.find("#lobby").text
-
-
-async def test_the_status_fits_a_phone(browse: Browse, channel: str) -> None:
-    page = browse()
-    page.resize(390, 844)
-    page.join(channel, "jane")
-    page.expected_errors = ("WebSocket connection to", "net::ERR_INTERNET_DISCONNECTED")
-    page.lose_network()
-    page.until_shown("Not connected. Trying again", within="#connection")
-    status = page.find("#connection")
-    assert page.browser.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", status)
-    assert status.rect["height"] < 30
-    assert page.browser.execute_script("return document.documentElement.scrollWidth") == 390
