@@ -25,6 +25,7 @@ class Timings:
     read_pause: float = 0.05  # after a read that failed at once, so that the loop does not spin
     read_fault_pause: float = 1.0  # after a read with an unexpected answer, which is logged
     outbox_read: float = 2.0  # blocking timeout of a front's XREAD
+    outbox_read_aside: float = 0.01  # likewise, while the body of a publication is fetched: its channel then goes on
     inbox_read: float = 1.0  # blocking timeout of a worker's read; a worker notices a shutdown within it
     history_answer: float = 30.0  # answer timeout of a history, which may be long and queued behind others
 
@@ -53,7 +54,7 @@ class Timings:
     ids: float = 600.0  # that message ids are remembered for deduplication: longer than any client retries
     reaped: float = 3600.0  # that a front which was reaped by mistake can still recover the presence of its clients
     dead_letters: float = 30 * 24 * 3600.0  # that dead letters are kept: an operator's holidays
-    body_chunk: float = 60.0  # expiry of a body's chunks until their job is enqueued: the rest follows sooner
+    body_chunk: float = 60.0  # expiry of a body's chunks until their job is enqueued or committed
 
     # Client connections
     retry: float = 1.0  # before retrying what failed in Redis

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from gischat.broker.bodies import Bodies
 from gischat.broker.client import Redis
 from gischat.broker.commits import Commits, Ended, MessageKey
 from gischat.broker.entries import Outcome
 from gischat.broker.inbox_consumer import Delivery
 from gischat.broker.namespace import Namespace
+from gischat.broker.resp_errors import ResponseError
 from gischat.observability import metrics
 from gischat.protocol.messages import author_of, folded, new_id, uncompliant
 from worker.effects import (
@@ -40,6 +43,7 @@ class Committer:
     def __init__(self, namespace: Namespace, *, redis: Redis, reader: Redis) -> None:
         self._commits = Commits(namespace, redis)
         self._commits_before_reading = Commits(namespace, reader)
+        self.bodies = Bodies(namespace, redis)
         self._requires_registration = namespace.settings.require_registration
         self._dead_letter_counters = {cause: metrics.JOBS_DEAD_LETTERED.labels(cause).inc for cause in FailureReason}
 
@@ -60,6 +64,17 @@ class Committer:
         if isinstance(effect, DeadLetter):
             ended.add_done_callback(partial(self._count_dead_letter, effect))
         return ended
+
+    async def commit_large(self, delivery: Delivery, effect: Effect) -> bool:
+        """Like `commit`; a large body goes to Redis in chunks, so that no other command waits for all of it."""
+        if isinstance(effect, Publish) and len(effect.body) > self.bodies.limits.inline:
+            reference = await self.bodies.write(delivery.channel, delivery.entry.decode(), effect.body)
+            try:
+                return await self.commit(delivery, replace(effect, body=reference))
+            except ResponseError as error:  # a front of an older version runs, or chunks have expired
+                if not str(error).startswith("UNREFERABLE"):
+                    raise
+        return await self.commit(delivery, effect)
 
     def _count_dead_letter(self, effect: DeadLetter, ended: "asyncio.Future[bool]") -> None:
         if not ended.cancelled() and ended.exception() is None and ended.result():

@@ -167,7 +167,7 @@ class HeavyConsumer(Consumer):
             await self.inbox.release(held)
             return effect.seconds
         self._charge(Charge(person, max(seconds, ORDINARY_SECONDS) - charged))
-        if not await self.committer.commit(held, effect):
+        if not await self.committer.commit_large(held, effect):
             # Another worker has ended it; or Redis has lost our claim, and the entry must be read again.
             for reader in self._readers:
                 reader.reread(held.channel)

@@ -35,8 +35,8 @@ class OutboxCursor:
         return await self._outbox.entries_after(self._channel, self._position.entry, PAGE)
 
     def missed_before(self, entry: Entry) -> int:
-        """The number of publications that were trimmed unread before this entry, which is the next one."""
-        return max(entry.publication.offset - self._position.offset - 1, 0)
+        """The number of publications that were trimmed unread before this entry, the next; with it if lost."""
+        return max(entry.publication.offset - self._position.offset - 1, 0) + entry.publication.is_lost
 
     def advance(self, entry: Entry) -> None:
         """Mark the entry as done."""

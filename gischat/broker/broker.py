@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from gischat.broker.bodies import Bodies
 from gischat.broker.client import Redis
 from gischat.broker.history import History
 from gischat.broker.inbox import Inbox
@@ -20,6 +21,7 @@ class Broker:
     inbox: Inbox
     outbox: Outbox
     history: History
+    bodies: Bodies
     presence: Presence
     moderation: Moderation
 
@@ -35,11 +37,13 @@ class Broker:
             bulk: the connection for large answers, so that messages do not wait behind them.
         """
         heavy, bulk = heavy or redis, bulk or redis
+        bodies = Bodies(namespace, bulk)
         return cls(
             front,
             Inbox(namespace, front, redis, heavy),
-            Outbox(namespace, redis, bulk),
-            History(namespace, bulk),
+            Outbox(namespace, redis, bulk, bodies),
+            History(namespace, bulk, bodies),
+            bodies,
             Presence(namespace, front, redis),
             Moderation(namespace, front, redis, bulk),
         )

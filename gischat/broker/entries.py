@@ -178,6 +178,11 @@ class Publication:
         )
 
     @property
+    def is_lost(self) -> bool:
+        """Whether its body was in chunks that are missing: see `gischat.broker.bodies`."""
+        return self.outcome is Outcome.PUBLISHED and not self.body
+
+    @property
     def is_broadcast(self) -> bool:
         if self.outcome is Outcome.PUBLISHED:
             return bool(self.body) and not self.to

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from gischat.broker.bodies import Bodies
 from gischat.broker.client import TOO_BUSY, ConnectionLost, Redis
 from gischat.broker.entries import Publication
 from gischat.broker.namespace import Namespace
@@ -46,22 +47,24 @@ class History:
     with `Unavailable`.
     """
 
-    def __init__(self, namespace: Namespace, redis: Redis) -> None:
+    def __init__(self, namespace: Namespace, redis: Redis, bodies: Bodies) -> None:
         self._scripts = namespace.scripts
         self._keys = namespace.keys
         self._redis = redis
+        self._bodies = bodies
 
     async def snapshot(self, channel: str) -> Snapshot:
         """Read the stored messages."""
         keys = self._keys[channel].for_moderation()
         offset, history = await _answered(self._redis.run(self._scripts.snapshot, keys, ()))
-        return Snapshot(offset, history)
+        bodies = [await self._bodies.read(channel, body) for body in history]
+        return Snapshot(offset, [body for body in bodies if body is not None])
 
     async def message(self, channel: str, id: str) -> bytes | None:
         """Read a stored message; None if it is not stored (any more)."""
         keys = self._keys[channel].for_script()
         found: bytes | None = await _answered(self._redis.run(self._scripts.message, keys, (id,)))
-        return found
+        return None if found is None else await self._bodies.read(channel, found)
 
     async def places(self, channel: str) -> list[bytes]:
         """Read the places of the stored messages, oldest first, encoded as in `gischat.protocol.places`."""
@@ -87,8 +90,10 @@ class History:
         while size <= max_bytes:
             page = await self._page(channel, newest, retention, count)
             for entry in page:
-                if entry.publication.offset <= up_to and not entry.publication.is_foreign:
-                    found.append(_without_deleted(entry, retention))
+                if entry.publication.offset <= up_to and size <= max_bytes and not entry.publication.is_foreign:
+                    kept = _without_deleted(entry, retention)
+                    whole = await self._bodies.complete(channel, kept.publication)
+                    found.append(kept._replace(publication=whole))
                     size += len(found[-1].publication.body)
             if len(page) < count:
                 break

@@ -101,6 +101,11 @@ class ChannelKeys:
         head = _key(self.instance, self.channel, "part")
         return tuple(f"{head}:{source}:{part}" for part in range(number))
 
+    def body(self, name: str, number: int) -> tuple[str, ...]:
+        """The keys of the chunks of a published body: see `gischat.broker.bodies`. Not cached, likewise."""
+        head = self._key("body")
+        return tuple(f"{head}:{name}:{chunk}" for chunk in range(number))
+
     def survey(self, call: str, front: str) -> str:
         """The key of a front's answer to a survey. Not cached: their number is unbounded."""
         return f"{_key(self.instance, self.channel, 'roll')}:{call}:{front}"
@@ -132,7 +137,7 @@ def _for_script(keys: ChannelKeys, lane: Lane) -> tuple[str, ...]:
     return (
         keys.inbox(lane),
         keys.outbox,
-        keys._key("outbox:sizes"),  # list: "milliseconds bytes" of each entry of the outbox, oldest first
+        keys._key("outbox:sizes"),  # list: "milliseconds bytes[ name chunks]" of each entry of the outbox, oldest first
         keys._key("counters"),  # hash: published (the newest offset), outbox_bytes and others
         keys._key(f"inbox:{lane}:bytes"),
         keys._key("history"),  # list of stored messages, oldest first

@@ -45,7 +45,7 @@ class RedisErrorLog:
     Some answer every command: BUSY while somebody's script runs, MISCONF while a disk is full.
     """
 
-    EXPECTED = ("BUSYGROUP", "NOGROUP", "UNBLOCKED")  # not logged, because the callers handle them
+    EXPECTED = ("BUSYGROUP", "NOGROUP", "UNBLOCKED", "UNREFERABLE")  # not logged, because the callers handle them
 
     def __init__(self, name: str, timings: Timings = Timings()) -> None:
         """Create it for one connection; `name` is the connection's."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
+from gischat.broker.bodies import Bodies
 from gischat.broker.client import Redis
 from gischat.broker.entries import FOREIGN, Publication
 from gischat.broker.foreign_entries import ForeignEntries
@@ -51,8 +52,13 @@ class OutboxReader:
         self._channels = {key.encode(): channel for channel, key in self._keys.items()}
         self._foreign = ForeignEntries(timings)
 
-    async def read(self, positions: Mapping[str, bytes]) -> list[tuple[str, list[Entry]]]:
+    async def read(self, positions: Mapping[str, bytes], wait: float | None = None) -> list[tuple[str, list[Entry]]]:
         """Read what follows the given entries, by channel; wait for it, and return nothing after a while.
+
+        Large bodies are references: see `gischat.broker.bodies`.
+
+        Args:
+            wait: seconds; None: as long as usual.
 
         Raises:
             ConnectionError, Unavailable, RedisError: nothing was read; the caller repeats the read.
@@ -60,8 +66,9 @@ class OutboxReader:
         channels = [channel for channel in self.channels if channel in positions]
         keys = [self._keys[channel] for channel in channels]
         after = [positions[channel] for channel in channels]
+        milliseconds = self._wait if wait is None else int(wait * 1000)
         answer = await self._redis.call(
-            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", self._wait, "STREAMS", *keys, *after, key=keys[0]
+            "XREAD", "COUNT", READ_ENTRIES, "BLOCK", milliseconds, "STREAMS", *keys, *after, key=keys[0]
         )
         return [
             (self._channels[stream], _parsed(stream.decode(), entries, self._foreign))
@@ -76,11 +83,12 @@ class OutboxReader:
 class Outbox:
     """The newest entries of outboxes, for participants that start or have lost their position."""
 
-    def __init__(self, namespace: Namespace, redis: Redis, bulk: Redis) -> None:
+    def __init__(self, namespace: Namespace, redis: Redis, bulk: Redis, bodies: Bodies) -> None:
         self._scripts = namespace.scripts
         self._keys = namespace.keys
         self._redis = redis
         self._bulk = bulk
+        self._bodies = bodies
         self._foreign = ForeignEntries(namespace.timings)
 
     async def last_entry(self, channel: str) -> Entry | None:
@@ -107,11 +115,17 @@ class Outbox:
         return entry
 
     async def entries_after(self, channel: str, position: bytes, number: int) -> list[Entry]:
-        """Read up to `number` entries that follow the given one, oldest first, without waiting."""
+        """Read up to `number` entries that follow the given one, oldest first, without waiting.
+
+        Their bodies are whole, or empty if they are missing.
+        """
         outbox = self._keys[channel].outbox
         after = b"(" + position  # exclusive
         answer = await self._bulk.call("XRANGE", outbox, after, "+", "COUNT", number, key=outbox)
-        return _parsed(outbox, answer, self._foreign)
+        return [
+            entry._replace(publication=await self._bodies.complete(channel, entry.publication))
+            for entry in _parsed(outbox, answer, self._foreign)
+        ]
 
     async def newest_entry_ids(self, channel: str, number: int) -> list[bytes]:
         """Read the ids of up to `number` newest entries, newest first."""

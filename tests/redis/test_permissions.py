@@ -24,6 +24,7 @@ from tests.faults.scene import until
 from tests.support.admin import TOKEN, Admin, below
 from tests.support.client import Client
 from tests.support.contract import BROADCAST, sample
+from tests.support.layers import large_layer
 from tests.support.permissions import EXAMPLE, GuardedValkey
 from tests.support.pictures import as_base64, png_of_exactly
 from tests.support.processes import ROOT, Process, Stack, run_to_end
@@ -47,6 +48,7 @@ OF_THE_TEST = {
     "flushall",
     "hello",
     "info",
+    "keys",
     "script|flush",
 }
 
@@ -121,6 +123,10 @@ async def test_the_permissions_of_the_example_suffice(
         large = str(uuid.uuid4())
         await jane.send(**sample("image", id=large, image_data=as_base64(png_of_exactly(2 * CHUNK_BYTES))))
         await john.until(id=large)
+        layer = str(uuid.uuid4())
+        await jane.send(**sample("geojson", id=layer, geojson=large_layer()))
+        await john.until(id=layer)
+        assert valkey.admin.keys("*:body:*")
         await john.send(**sample("like", liker_author="john", liked_author="jane"))
         await jane.until(type="like")
         await john.send(type="exiter", exiter="john")

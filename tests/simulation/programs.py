@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from gischat.broker import scripts
+from gischat.broker import bodies, scripts
 from gischat.broker.entries import Job
 from gischat.commands.front import serve
 from gischat.front.services import Services
@@ -161,6 +161,7 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Services], *, on_
 
     replaced: dict[str, Any] = {
         "gischat.broker.scripts._read": _read,
+        "gischat.broker.bodies.Bodies.limits": bodies.Limits(inline=300, chunk=100),  # layers are large
         "gischat.protocol.parsing.schemas": _schemas,
         "gischat.front.dispatch.dispatcher.schemas": _schemas,
         "time.monotonic": loop.time,

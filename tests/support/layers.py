@@ -27,6 +27,11 @@ def layer(features: list[Any], **members: Any) -> GeoJson:
     return {"type": "FeatureCollection", "features": features, **members}
 
 
+def large_layer() -> GeoJson:
+    """A layer whose body is in chunks: see `gischat.broker.bodies`."""
+    return layer([feature(geometry("LineString", [[number, number / 7] for number in range(30_000)]))])
+
+
 def points(number: int) -> GeoJson:
     """A layer of that many points, with properties as exported by QGIS."""
 

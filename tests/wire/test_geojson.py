@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 from tests.support.contract import CANARY, sample
-from tests.support.layers import SQUARE, feature, geometry, layer, point
+from tests.support.layers import SQUARE, feature, geometry, large_layer, layer, point
+from tests.support.rest import Rest
 from tests.wire.conftest import Join
 
 
@@ -47,6 +48,24 @@ async def test_a_valid_layer_arrives_as_it_was_sent(channel: str, join: Join) ->
             assert received["layer_name"] == name
             assert received["geojson"] == valid, name
             assert received["style"] == "<qgis/>"
+
+
+async def test_a_large_layer_is_whole_for_all_and_in_its_place(channel: str, join: Join, rests: list[Rest]) -> None:
+    sender, other = await join(channel), await join(channel, front=1)
+    first = await sender.until(text=await sender.say())
+    await sender.send(**sample("geojson", geojson=large_layer()))
+    text = await sender.say()
+    for receiver in (sender, other):
+        await receiver.until(text=text)
+        layer, last = receiver.received[-2:]
+        assert (layer["type"], last["text"]) == ("geojson", text)
+        assert layer["geojson"] == large_layer()
+    for rest in rests:
+        assert (await rest.last(channel))[-2:] == [layer, last]
+    assert (await join(channel, settled=True)).received[1:3] == [layer, last]
+    returned = await join(channel, front=1, query=f"?after={first['id']}")
+    await returned.until(text=text)
+    assert returned.received[:2] == [layer, last]
 
 
 GOOD = feature(point(1, 2))

@@ -5,14 +5,35 @@
 local entry, size, source, id, sender, digest, outcome, kind, body, stored, located, used, not_yours, author =
   unpack(ARGV)
 
+-- Whether the chunks of a body are there, and all participants follow references; older versions would send them to clients.
+local function is_referable(name, count)
+  for index = 0, count - 1 do
+    if redis.call('PTTL', chunk_key(name, index)) == -2 then return false end
+  end
+  for _, front in ipairs(redis.call('ZRANGE', FRONTS, 0, -1)) do
+    if redis.call('HEXISTS', COUNTERS, follows_field(front)) == 0 then return false end
+  end
+  return true
+end
+
+local name, count = chunks_of(body)
+
+local function refuse(reason, answer)
+  publish(source, 'refused', '', reason, '', answer)
+  if name then delete_body(name, count) end
+end
+
+if name and not is_referable(name, count) then return { err = 'UNREFERABLE' } end
 if not ack(entry, size) then return 0 end
 local verdict, own_id = judge(source, sender, id, digest)
 if verdict == 'duplicate' then
-  publish(source, 'duplicate', '', kind, '', published_body(own_id) or under_id(body, id, own_id))
+  local earlier = published_body(own_id)
+  publish(source, 'duplicate', '', kind, '', earlier or under_id(body, id, own_id))
+  if name and earlier then delete_body(name, count) end
 elseif verdict == 'used' then
-  publish(source, 'refused', '', 'duplicate_id', '', used)
+  refuse('duplicate_id', used)
 elseif not_yours and is_owned_by_other(source, author) then
-  publish(source, 'refused', '', 'not_registered', '', not_yours)
+  refuse('not_registered', not_yours)
 else
   body = under_id(body, id, own_id)
   local place = publish(source, outcome, '', kind, own_id, body)

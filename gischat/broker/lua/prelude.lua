@@ -40,6 +40,61 @@ local function release_heavy_bytes(entry, size)
   if redis.call('HINCRBY', COUNTERS, share, -size) <= 0 then redis.call('HDEL', COUNTERS, share) end
 end
 
+-- A large body is in chunks; outbox and history have a reference to it: see `gischat.broker.bodies`. Returns the name, the
+-- number and the bytes of the chunks.
+local function chunks_of(body)
+  if body:byte() == 64 then return body:match('^@(%S+) (%d+) (%d+) ') end -- @
+end
+
+-- The size of a body, wherever it is.
+local function size_of(body)
+  local _, _, bytes = chunks_of(body)
+  return bytes and #body + bytes or #body
+end
+
+-- Their key's name begins with the outbox's, which is in the same slot.
+local function chunk_key(name, index)
+  return OUTBOX:sub(1, -#'outbox' - 1) .. 'body:' .. name .. ':' .. index
+end
+
+-- The expiry of a body's chunks says who has references to it. None: history and outbox. In years: the history alone.
+-- Otherwise the outbox alone, or nobody (yet). Whichever lets go last deletes them.
+local YEAR = 365 * 24 * 3600 * 1000
+
+local function expire_chunks(name, count, age)
+  for index = 0, count - 1 do redis.call('PEXPIRE', chunk_key(name, index), age) end
+end
+
+local function delete_body(name, count)
+  for index = 0, count - 1 do redis.call('DEL', chunk_key(name, index)) end
+end
+
+-- The outbox gets a publication with these chunks.
+local function retain_for_outbox(name, count)
+  local expires = redis.call('PTTL', chunk_key(name, 0))
+  if expires >= 0 and expires < OUTBOX_AGE then expire_chunks(name, count, OUTBOX_AGE) end
+end
+
+-- The history gets a message that the outbox has.
+local function retain_for_history(body)
+  local name, count = chunks_of(body)
+  for index = 0, (count or 0) - 1 do redis.call('PERSIST', chunk_key(name, index)) end
+end
+
+-- The history removes a message.
+local function release_from_history(body)
+  local name, count = chunks_of(body)
+  if not name then return end
+  local expires = redis.call('PTTL', chunk_key(name, 0))
+  if expires == -1 then expire_chunks(name, count, OUTBOX_AGE) elseif expires > YEAR then delete_body(name, count) end
+end
+
+-- The outbox removes a publication with these chunks.
+local function release_from_outbox(name, count)
+  local expires = redis.call('PTTL', chunk_key(name, 0))
+  if expires == -1 then expire_chunks(name, count, 10 * YEAR) elseif expires <= YEAR then delete_body(name, count) end
+end
+
 -- The current time, the same throughout a script.
 local moment
 local function milliseconds()
@@ -67,10 +122,11 @@ local function trim(length, bytes)
   local horizon = milliseconds() - OUTBOX_AGE
   local dropped = 0
   while length - dropped > 1 do
-    local at, size = redis.call('LINDEX', OUTBOX_SIZES, 0):match('(%d+) (%d+)')
+    local at, size, name, count = redis.call('LINDEX', OUTBOX_SIZES, 0):match('(%d+) (%d+) ?(%S*) ?(%d*)')
     local fits = length - dropped <= OUTBOX_MESSAGES and bytes <= OUTBOX_BYTES and tonumber(at) >= horizon
     if fits then break end
     redis.call('LPOP', OUTBOX_SIZES)
+    if name ~= '' then release_from_outbox(name, count) end
     bytes = bytes - size
     dropped = dropped + 1
   end
@@ -125,9 +181,15 @@ local function publish(source, outcome, to, kind, id, body)
     'offset', offset, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
   -- An offset of 1 reveals that COUNTERS was deleted, a first size that OUTBOX_SIZES was.
   if offset == 1 then redis.call('DEL', OUTBOX_SIZES) end
-  local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. #body)
+  local size, chunked = size_of(body), ''
+  if size > #body then
+    local name, count = chunks_of(body)
+    retain_for_outbox(name, count)
+    chunked = ' ' .. name .. ' ' .. count
+  end
+  local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. size .. chunked)
   if length == 1 then redis.call('HDEL', COUNTERS, 'outbox_bytes') end
-  trim(length, redis.call('HINCRBY', COUNTERS, 'outbox_bytes', #body))
+  trim(length, redis.call('HINCRBY', COUNTERS, 'outbox_bytes', size))
   if id ~= '' then record_id(id) end
   if offset % IDS_STEP == 0 then trim_ids() end
   return place
@@ -142,22 +204,24 @@ local function type_of(body)
   return body:match('"type":"(%a+)"')
 end
 
--- Removes the place of a message that is not stored any more. Returns the bytes of both; most messages have no place.
+-- Releases the chunks and removes the place of a message that is not stored any more. Returns the bytes of body and place;
+-- most messages have no place.
 local function remove_place(body)
-  if not PLACED:find(' ' .. (type_of(body) or '') .. ' ', 1, true) then return #body end
+  release_from_history(body)
+  if not PLACED:find(' ' .. (type_of(body) or '') .. ' ', 1, true) then return size_of(body) end
   local id = id_of(body)
   local place = id and redis.call('HGET', PLACES, id)
-  if not place then return #body end
+  if not place then return size_of(body) end
   redis.call('HDEL', PLACES, id)
   redis.call('HINCRBY', COUNTERS, 'places', -1)
-  return #body + #place
+  return size_of(body) + #place
 end
 
 -- Recounts the bytes of all stored messages and places; removes places without a message.
 local function count_history()
   local bytes, is_there, places = 0, {}, redis.call('HGETALL', PLACES)
   for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
-    bytes = bytes + #body
+    bytes = bytes + size_of(body)
     is_there[id_of(body) or ''] = true
   end
   for index = 1, #places, 2 do
@@ -180,7 +244,8 @@ end
 -- Stores a message and its place, if it has one; both count towards the bounds. The newest message always stays.
 local function store(body, id, place)
   if HISTORY_MESSAGES == 0 then return end
-  local length, grown = redis.call('RPUSH', HISTORY, body), #body + (place and #place or 0)
+  local length, grown = redis.call('RPUSH', HISTORY, body), size_of(body) + (place and #place or 0)
+  retain_for_history(body)
   local is_counted = not place or store_place(id, place)
   if length > HISTORY_MESSAGES then -- usually, one message replaces another
     grown = grown - remove_place(redis.call('LPOP', HISTORY))
@@ -215,6 +280,11 @@ end
 -- The front of a connection.
 local function front_of(connection)
   return connection:match('^(.+)/')
+end
+
+-- The field of COUNTERS by which a participant tells that it follows references to large bodies.
+local function follows_field(front)
+  return 'follows:' .. front
 end
 
 -- The connections of a front that have a nickname.

@@ -5,6 +5,7 @@ if is_alive(front) or not is_known(front) then return 0 end
 
 redis.call('ZREM', FRONTS, front) -- first, so that none of its own connections is granted its free nicknames
 redis.call('HDEL', PROCESSES, front)
+redis.call('HDEL', COUNTERS, follows_field(front))
 for _, connection in ipairs(redis.call('HKEYS', WISHERS)) do
   if front_of(connection) == front then remove_wish(connection) end
 end

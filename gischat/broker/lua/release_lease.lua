@@ -5,5 +5,6 @@ local front = ARGV[1]
 if #connections_of(front) > 0 then return 0 end
 redis.call('ZREM', FRONTS, front)
 redis.call('HDEL', PROCESSES, front)
+redis.call('HDEL', COUNTERS, follows_field(front))
 redis.call('HDEL', COUNTS, front)
 return 1

@@ -16,6 +16,7 @@ return for_each_channel(function()
   local ends = redis.call('ZSCORE', FRONTS, front)
   redis.call('ZADD', FRONTS, milliseconds() + lease, front)
   redis.call('HSET', PROCESSES, front, process)
+  redis.call('HSET', COUNTERS, follows_field(front), 1)
   if is_state_lost == '1' then
     redis.call('HSET', COUNTERS, 'lost_at', milliseconds())
     publish('', 'control', '', 'state_lost', '', '')

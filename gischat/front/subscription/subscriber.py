@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from gischat.broker.bodies import is_reference
 from gischat.broker.broker import Broker
 from gischat.broker.outbox import READ_ENTRIES, Entry, OutboxReader
 from gischat.broker.resp_errors import WRONG_TYPE, RedisError
@@ -58,6 +59,7 @@ class Subscriber:
         self._lag_checked_at = math.inf
         self._damaged: set[str] = set()  # channels that cannot be read, because a key has a wrong type
         self._reconnected_for: set[str] = set()  # channels that have received nothing since a reconnection
+        self._fetches: dict[str, asyncio.Task[None]] = {}  # of a large body, by channel, which is not read meanwhile
 
     async def seek_to_tail(self) -> None:
         """Start at the end of each outbox; wait for Redis as long as it takes."""
@@ -87,8 +89,10 @@ class Subscriber:
         """
         newest = await self._broker.outbox.last_entry(channel)
         if newest is not None and _sort_key(newest.id) >= _sort_key(self._positions[channel]):
+            self._cancel_fetch(channel)
             return
         entry_ids = await self._broker.outbox.newest_entry_ids(channel, REWIND_ENTRIES)
+        self._cancel_fetch(channel)
         position = entry_ids[-1] if len(entry_ids) == REWIND_ENTRIES else STREAM_START
         if _sort_key(position) >= _sort_key(self._positions[channel]):
             return
@@ -100,9 +104,9 @@ class Subscriber:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._tasks:
             for reader in self._readers:
-                group.create_task(self._read(reader))
+                self._tasks.create_task(self._read(reader))
 
     async def _read(self, reader: OutboxReader) -> None:
         while True:
@@ -110,14 +114,15 @@ class Subscriber:
             asked_at = asyncio.get_running_loop().time()
             try:
                 await self._resume_repaired(reader)
-                entry_ids = ((channel, self._positions.get(channel)) for channel in reader.channels)
-                positions = {
-                    channel: entry_id for channel, entry_id in entry_ids if entry_id and channel not in self._damaged
-                }
+                fetches = {channel: task for channel, task in self._fetches.items() if channel in reader.channels}
+                left_out = self._damaged | fetches.keys()
+                known = ((channel, self._positions.get(channel)) for channel in reader.channels)
+                positions = {channel: entry_id for channel, entry_id in known if entry_id and channel not in left_out}
                 if not positions:
-                    await asyncio.sleep(self._timings.read_fault_pause)
+                    pause = self._timings.read_fault_pause
+                    await (asyncio.wait(fetches.values()) if fetches else asyncio.sleep(pause))
                     continue
-                read = await reader.read(positions)
+                read = await reader.read(positions, self._timings.outbox_read_aside if fetches else None)
             except (ConnectionError, Unavailable, RedisError) as error:
                 log.debug("the outboxes could not be read: %s", error)
                 await self._look_for_damage(reader.channels, error)
@@ -128,26 +133,57 @@ class Subscriber:
                 continue  # earlier entries come first
             for channel, entries in read:
                 await self._take(channel, entries, positions[channel])
-                positions[channel] = entries[-1].id
+                if channel in self._fetches:
+                    del positions[channel]
+                else:
+                    positions[channel] = entries[-1].id
             if self._is_rewound(positions):
                 continue
             if all(len(entries) < READ_ENTRIES for _, entries in read):
-                for channel in reader.channels:
+                for channel in set(reader.channels) - fetches.keys() - self._fetches.keys():
                     room = self._rooms[channel]
                     room.caught_up_at = max(room.caught_up_at, asked_at)
 
     async def _take(self, channel: str, entries: Sequence[Entry], position: bytes) -> None:
         """Dispatch what was read after a position; yield to the event loop after each large message.
 
+        From a reference to a large body on, the rest is dropped: it is read again when the body was fetched.
         If the channel is rewound meanwhile, the rest is dropped, since it is read again.
         """
         for some in _in_steps(entries):
             if self._is_rewound({channel: position}):
                 return
+            if is_reference(some[0].publication.body):
+                self._fetches[channel] = self._tasks.create_task(self._fetch(channel, some[0]))
+                return
             self._dispatch(channel, some)
             position = self._positions[channel] = some[-1].id
             if _is_large(some[-1]):
                 await asyncio.sleep(0)
+
+    async def _fetch(self, channel: str, entry: Entry) -> None:
+        """Fetch the body of a publication, then dispatch it; other channels are read meanwhile."""
+        while True:
+            try:
+                publication = await self._broker.bodies.complete(channel, entry.publication)
+                break
+            except (ConnectionError, Unavailable, RedisError) as error:
+                log.debug("a body could not be read: %s", error)
+                await asyncio.sleep(self._timings.read_pause)
+        await asyncio.sleep(0)  # others' turn between joining its chunks and making its frame
+        if publication.body:
+            self._dispatch(channel, [entry._replace(publication=publication)])
+        else:
+            log.error("the body of a publication is missing", extra={"channel": channel})
+            self._dispatcher.complete(publication)
+            self._rooms[channel].skip_to(publication.offset)
+        self._positions[channel] = entry.id
+        del self._fetches[channel]
+
+    def _cancel_fetch(self, channel: str) -> None:
+        """Do not dispatch a publication from before a loss in Redis; one that Redis still has is read again."""
+        if fetch := self._fetches.pop(channel, None):
+            fetch.cancel()
 
     def _is_rewound(self, positions: Mapping[str, bytes]) -> bool:
         """Whether a channel is not at the position that it has reached by reading."""
@@ -232,6 +268,9 @@ class Subscriber:
 def _in_steps(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     start = 0
     for end, entry in enumerate(entries, 1):
+        if is_reference(entry.publication.body) and start < end - 1:
+            yield entries[start : end - 1]
+            start = end - 1
         if _is_large(entry) or end == len(entries):
             yield entries[start:end]
             start = end

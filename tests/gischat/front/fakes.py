@@ -111,7 +111,9 @@ class FakeOutbox:
         self._unread.append(list(publications))
         self._something_to_read.set()
 
-    async def read(self, positions: Mapping[str, bytes]) -> Sequence[tuple[str, list[Entry]]]:
+    async def read(
+        self, positions: Mapping[str, bytes], wait: float | None = None
+    ) -> Sequence[tuple[str, list[Entry]]]:
         while not self._unread:
             self._something_to_read.clear()
             await self._something_to_read.wait()

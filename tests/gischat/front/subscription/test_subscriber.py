@@ -83,7 +83,7 @@ class Outbox:
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, asyncio.Future[Any]]] = []
 
-    async def read(self, positions: Mapping[str, bytes]) -> Any:
+    async def read(self, positions: Mapping[str, bytes], wait: float | None = None) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.asked.append((positions[CHANNEL], answer))
         return await answer

@@ -1,0 +1,153 @@
+"""Large bodies of publications: in chunks, to which outbox and history refer, and which live as long."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from gischat.broker.bodies import Bodies, Limits, Reference, is_reference
+from gischat.broker.entries import Outcome, Publication
+from gischat.broker.inbox_consumer import Delivery
+from gischat.protocol.messages import Lane, new_id
+from tests.gischat.broker.wire import ALIVE, CHANNEL, Start, Wire
+from worker.effects import Publish
+
+pytestmark = pytest.mark.usefixtures("io_loop")
+
+SMALL = Limits(inline=300, chunk=1000)
+LAYER = "x" * 2500  # in three chunks
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bodies, "limits", SMALL)
+
+
+def layer(id: str = "", content: str = LAYER) -> bytes:
+    return b'{"type":"text","id":"%s","text":"%s"}' % ((id or new_id()).encode(), content.encode())
+
+
+async def hold(wire: Wire, body: bytes, *, id: str = "", connection: int = 1) -> Delivery:
+    worker = wire.new_worker("heavy-1", Lane.HEAVY)
+    await worker.inbox.create_groups()
+    assert await wire.enqueue(wire.job(body, id=id, connection=connection), Lane.HEAVY)
+    (held,) = await worker.inbox.read([CHANNEL], count=1)
+    return held
+
+
+async def publish(wire: Wire, body: bytes, **job: Any) -> Publication:
+    """The entry of a layer in the outbox."""
+    assert await wire.worker.committer.commit_large(await hold(wire, body, **job), Publish(body))
+    return (await wire.news())[-1]
+
+
+async def chunks(wire: Wire) -> dict[bytes, int]:
+    """The chunks in Redis, with the milliseconds until they expire; -1: never."""
+    found = await wire.redis.call("KEYS", "*", key="")
+    of_bodies = [key for key in found if wire.settings.instance_id.encode() in key and b":body:" in key]
+    return {key: int(await wire.redis.call("PTTL", key, key="")) for key in of_bodies}
+
+
+async def test_a_large_body_is_whole_for_all_who_read_it(wire: Wire) -> None:
+    id = new_id()
+    body = layer(id)
+    published = await publish(wire, body, id=id)
+    assert is_reference(published.body)
+    assert len(published.body) < SMALL.inline + 100
+    assert list((await chunks(wire)).values()) == [-1, -1, -1]
+    front = wire.front
+    assert await front.bodies.read(CHANNEL, published.body) == body
+    assert await wire.history() == [body]
+    assert await front.history.message(CHANNEL, id) == body
+    assert [one.publication.body for one in await front.history.retained(CHANNEL, 99, 10**6)][-1] == body
+    assert [one.publication.body for one in await front.outbox.entries_after(CHANNEL, b"0-0", 9)][-1] == body
+    size = len(published.body) + Reference.parse(published.body).size
+    assert await wire.meter("outbox_bytes") == await wire.meter("history_bytes") == size
+
+
+@pytest.mark.parametrize("rest", [45, 999, 1000, 1001, 3000])
+async def test_a_body_comes_out_as_it_went_in(wire: Wire, rest: int) -> None:
+    body = bytes(number % 251 for number in range(SMALL.head + rest))
+    reference = await wire.worker.committer.bodies.write(CHANNEL, "1-0", body)
+    assert await wire.front.bodies.read(CHANNEL, reference) == body
+    assert Reference.parse(reference).encode() == reference
+    assert len(await chunks(wire)) == -(-rest // SMALL.chunk)
+
+
+async def test_a_message_under_anothers_id_gets_its_own_in_the_whole_body(wire: Wire) -> None:
+    id = new_id()
+    await publish(wire, layer(id), id=id)
+    second = await publish(wire, layer(id, LAYER + "y"), id=id, connection=2)
+    assert second.id != id.encode()
+    assert await wire.history() == [layer(id), layer(second.id.decode(), LAYER + "y")]
+
+
+async def test_chunks_live_as_long_as_history_or_outbox_have_their_body(start: Start) -> None:
+    wire = start(max_stored_messages=1, max_outbox_messages=3)
+    age = wire.settings.max_outbox_age * 1000
+    # When the history has another message, the outbox alone has the layer
+    await publish(wire, layer())
+    await publish(wire, b'{"type":"text","id":"1"}')
+    assert all(age - 60_000 < expires <= age for expires in (await chunks(wire)).values())
+    # When the outbox has removed it, nobody
+    await publish(wire, b'{"type":"text","id":"2"}')
+    await publish(wire, b'{"type":"text","id":"3"}')
+    assert not await chunks(wire)
+    # When the outbox has removed what the history has, it stays; then the history removes it
+    await publish(wire, body := layer())
+    for _ in range(3):
+        await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_state_lost=True)
+    assert not any(is_reference(one.body) for one in await wire.outbox())
+    assert await wire.history() == [body]
+    await publish(wire, b'{"type":"text","id":"4"}')
+    assert not await chunks(wire)
+
+
+async def test_what_is_not_published_leaves_no_chunks(wire: Wire) -> None:
+    id = new_id()
+    first = await publish(wire, layer(id), id=id)
+    before = await chunks(wire)
+    # When it is sent again, its sender gets the first one; when another is sent under its id, a refusal
+    again = await publish(wire, layer(id), id=id)
+    assert (again.outcome, again.body) == (Outcome.DUPLICATE, first.body)
+    assert (await publish(wire, layer(id, LAYER + "y"), id=id)).outcome is Outcome.REFUSED
+    assert await chunks(wire) == before
+
+
+async def test_another_attempt_at_a_job_changes_nothing(wire: Wire) -> None:
+    """A worker that was frozen goes on when another has ended its job."""
+    held, committer = await hold(wire, body := layer()), wire.worker.committer
+    assert await committer.commit_large(held, Publish(body))
+    before = await chunks(wire)
+    assert not await committer.commit_large(held, Publish(body))
+    assert await chunks(wire) == before
+    assert not await committer.commit_large(held, Publish(layer()))
+    assert await wire.history() == [body]
+
+
+@pytest.mark.parametrize("reason", ["an older front", "expired chunks"])
+async def test_a_body_is_inline_where_it_cannot_be_referred_to(wire: Wire, reason: str) -> None:
+    held, committer = await hold(wire, body := layer()), wire.worker.committer
+    if reason == "an older front":
+        await wire.redis.call("ZADD", wire.keys.fronts, await wire.time() + 60_000, "old", key=wire.keys.fronts)
+    else:
+        write = committer.bodies.write
+
+        async def late(*of: Any) -> bytes:
+            reference = await write(*of)
+            await wire.redis.call("DEL", next(iter(await chunks(wire))), key=wire.keys.outbox)
+            return reference
+
+        committer.bodies.write = late  # type: ignore[method-assign]
+    assert await committer.commit_large(held, Publish(body))
+    assert [one.body for one in await wire.news()] == [body]
+    assert all(0 < expires <= 60_000 for expires in (await chunks(wire)).values())
+
+
+async def test_a_missing_body_is_empty(wire: Wire) -> None:
+    published = await publish(wire, layer())
+    await wire.redis.call("DEL", *random.choices([*await chunks(wire)]), key=wire.keys.outbox)
+    assert await wire.front.bodies.complete(CHANNEL, published) == replace(published, body=b"")
+    assert await wire.history() == []
+    assert [one.publication.is_lost for one in await wire.front.outbox.entries_after(CHANNEL, b"0-0", 9)] == [True]
