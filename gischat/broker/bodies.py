@@ -4,6 +4,7 @@ Instead of such a body, outbox and history contain a reference: `@name chunks by
 which scripts find its type and id; the chunks have the rest. Commits decide how long the chunks live (see prelude.lua).
 """
 
+import re
 from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from gischat.broker.scripts import CHUNK_BYTES
 from gischat.errors import Unavailable
 
 MARK = b"@"  # the body of a message begins with "{"
+# A number that nobody of ours has written would keep the front busy for minutes, or fill its memory.
+_REFERENCE = re.compile(rb"@(\S+) (\d{1,4}) (\d{1,9}) ")
 
 
 class Limits(NamedTuple):
@@ -36,8 +39,12 @@ class Reference(NamedTuple):
 
     @classmethod
     def parse(cls, body: bytes) -> "Reference":
-        name, chunks, size, head = body.removeprefix(MARK).split(b" ", 3)
-        return cls(name.decode(), int(chunks), int(size), head)
+        """Parse what begins with the mark; ValueError: it was written by nobody of ours."""
+        found = _REFERENCE.match(body)
+        if found is None:
+            raise ValueError("not a reference")
+        name, chunks, size = found.groups()
+        return cls(name.decode(), int(chunks), int(size), body[found.end() :])
 
     def encode(self) -> bytes:
         return MARK + f"{self.name} {self.chunks} {self.size} ".encode() + self.head
@@ -89,7 +96,7 @@ class Bodies:
             return body
         try:
             reference = Reference.parse(body)
-        except ValueError:  # written by nobody of ours
+        except ValueError:
             return None
         chunks = [reference.head]
         for key in self._keys[channel].body(reference.name, reference.chunks):

@@ -27,7 +27,13 @@ class Broker:
 
     @classmethod
     def of(
-        cls, namespace: Namespace, front: str, redis: Redis, heavy: Redis | None = None, bulk: Redis | None = None
+        cls,
+        namespace: Namespace,
+        front: str,
+        redis: Redis,
+        heavy: Redis | None = None,
+        bulk: Redis | None = None,
+        fetching: Redis | None = None,
     ) -> Self:
         """Create all parts.
 
@@ -35,6 +41,7 @@ class Broker:
             redis: the connection for messages and leases, and for everything else that has none of its own.
             heavy: the connection for images and layers, so that texts do not wait behind them.
             bulk: the connection for large answers, so that messages do not wait behind them.
+            fetching: the connection for large bodies of publications, so that they do not wait behind requested ones.
         """
         heavy, bulk = heavy or redis, bulk or redis
         bodies = Bodies(namespace, bulk)
@@ -43,7 +50,7 @@ class Broker:
             Inbox(namespace, front, redis, heavy),
             Outbox(namespace, redis, bulk, bodies),
             History(namespace, bulk, bodies),
-            bodies,
+            Bodies(namespace, fetching or redis),
             Presence(namespace, front, redis),
             Moderation(namespace, front, redis, bulk),
         )

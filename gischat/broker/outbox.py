@@ -141,7 +141,7 @@ class Outbox:
         keys = self._keys[channel].for_script()
         newest, scored, now, stored, lost_at = await self._redis.run(self._scripts.tail, keys, (number,))
         ages = {id: max(now - float(at), 0) / 1000 for id, at in zip(scored[::2], scored[1::2], strict=True)}
-        ages |= dict.fromkeys((id for id in map(id_of, stored) if id not in ages), math.inf)
+        ages |= dict.fromkeys((id for id in map(id_of, stored) if id and id not in ages), math.inf)
         entry = await self._with_publication(self._keys[channel].outbox, newest) if newest else None
         return Tail(entry, ages, (now - int(lost_at)) / 1000)
 

@@ -180,13 +180,14 @@ async def lifespan(settings: Settings, timings: Timings = Timings()) -> AsyncIte
         heavy = await stack.enter_async_context(connected(name="gischat-heavy"))
         reads = connected(name="gischat-histories", resends=False, answer_seconds=timings.history_answer)
         histories = await stack.enter_async_context(reads)
+        bodies = await stack.enter_async_context(connected(name="gischat-bodies"))
         connections = [redis, heavy]
         readers: list[OutboxReader] = []
         for channels in reading_groups(url, settings.channels):
             reader = connected(name="gischat-subscriber", resends=False, answer_seconds=timings.outbox_answer)
             connections.append(await stack.enter_async_context(reader))
             readers.append(OutboxReader(settings, channels, reader, timings))
-        front = Services(settings, redis, heavy, histories, readers, timings)
+        front = Services(settings, redis, heavy, histories, bodies, readers, timings)
         if settings.otel_exporter_otlp_endpoint:
             from gischat.observability.tracing import Tracing
 

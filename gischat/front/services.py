@@ -65,6 +65,7 @@ class Services:
         redis: Redis,
         heavy: Redis,
         histories: Redis,
+        bodies: Redis,
         readers: Sequence[OutboxReader],
         timings: Timings = Timings(),
     ) -> None:
@@ -80,7 +81,7 @@ class Services:
         self.hooks = Hooks(settings, self.rejections)
         self.messages = MessageParser(settings)
         namespace = Namespace(settings, timings)
-        self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories)
+        self.broker = Broker.of(namespace, secrets.token_hex(16), redis, heavy, histories, bodies)
         self.admission = Admission(settings, self.rejections)
         self.dispatcher = Dispatcher(self.broker, settings, timings, self.admission)
         pace = ReadPacer()

@@ -53,9 +53,9 @@ class Message:
 
 
 def id_of(body: bytes) -> bytes:
-    """The id of a published message; every one begins with its type and id."""
-    start = body.index(b'"id":"') + len(b'"id":"')
-    return body[start : body.index(b'"', start)]
+    """The id of a published message; every one begins with its type and id. Empty for what is no message of ours."""
+    start = body.find(b'"id":"') + len(b'"id":"')
+    return body[start : body.find(b'"', start)] if start >= len(b'"id":"') else b""
 
 
 def content_digest(body: bytes) -> str:

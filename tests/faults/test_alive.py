@@ -5,7 +5,10 @@ import json
 from typing import Any
 
 from tests.faults.conftest import MakeScene
-from tests.faults.scene import until
+from tests.faults.scene import CHANNEL, until
+from tests.support.client import Client
+from tests.support.contract import sample
+from tests.support.layers import large_layer
 from tests.support.processes import Valkey
 from tests.support.proxy import Proxy, named
 from tests.support.rest import Rest
@@ -67,6 +70,19 @@ async def test_a_front_that_receives_publications_after_reconnecting_continues(
         await scene.flow(20)
         await scene.settle()
         assert not any(scene.keeper.ends.values())
+
+
+async def test_a_layer_arrives_although_histories_do_not(make_scene: MakeScene, valkey: Valkey) -> None:
+    """Its body is in chunks, which the front fetches: histories that many people ask for must not hold it up."""
+    async with Proxy(valkey.port) as proxy, make_scene(redis_url=proxy.url, fronts=1, heavy=1) as scene:
+        client = await Client.connect(scene.stack.fronts[0].url, CHANNEL)
+        await client.until(type="text", text=await client.say())
+        proxy.swallow(to_client=named("gischat-histories"))
+        await client.send(**sample("geojson", geojson=large_layer()))
+        await client.until(type="geojson")
+        assert not any(scene.keeper.ends.values())
+        proxy.heal()
+        await client.leave()
 
 
 async def test_a_worker_that_receives_no_jobs_ends(make_scene: MakeScene, valkey: Valkey) -> None:

@@ -11,8 +11,10 @@ for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
   if is_all or is_wanted[id] then
     redis.call('LREM', HISTORY, 1, body)
     redis.call('HINCRBY', COUNTERS, 'history_bytes', -remove_place(body))
-    is_wanted[id] = nil
-    table.insert(found, id)
+    if id then -- anybody may have written into the history
+      is_wanted[id] = nil
+      table.insert(found, id)
+    end
   end
 end
 for id in pairs(is_wanted) do

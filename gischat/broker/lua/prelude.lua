@@ -41,9 +41,11 @@ local function release_heavy_bytes(entry, size)
 end
 
 -- A large body is in chunks; outbox and history have a reference to it: see `gischat.broker.bodies`. Returns the name, the
--- number and the bytes of the chunks.
+-- number and the bytes of the chunks; nothing for one that nobody of ours has written, whose numbers may have no end.
 local function chunks_of(body)
-  if body:byte() == 64 then return body:match('^@(%S+) (%d+) (%d+) ') end -- @
+  if body:byte() ~= 64 then return end -- @
+  local name, count, bytes = body:match('^@(%S+) (%d+) (%d+) ')
+  if name and #count <= 4 and #bytes <= 9 then return name, count, bytes end
 end
 
 -- The size of a body, wherever it is.

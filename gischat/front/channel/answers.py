@@ -1,9 +1,11 @@
 """The HTTP answers about a channel, cached: its users, its stored messages, and their features."""
 
+from weakref import WeakValueDictionary
+
 import msgspec
 
 from gischat.broker.broker import Broker
-from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
+from gischat.front.channel.cache import CachedAnswer, CachedBody, ReadPacer, SharedRead
 from gischat.front.channel.deduplicator import PRESENCE_TYPES
 from gischat.front.channel.join_buffer import JoinHistory
 from gischat.protocol import places
@@ -27,6 +29,7 @@ class ChannelAnswers:
         self._pace = pace
         self._places = SharedRead(lambda: broker.history.places(channel))
         self._places_bytes = 0  # of the last read
+        self._messages = WeakValueDictionary[str, SharedRead[CachedBody | None]]()  # those that are requested now
         self.last = CachedAnswer(self._encode_last, pace, timings.answer_kept)
         self.users = CachedAnswer(self._encode_users, seconds=timings.answer_kept)
         self.features = CachedAnswer(self._encode_features, pace, timings.answer_kept)
@@ -38,11 +41,22 @@ class ChannelAnswers:
         if type in PRESENCE_TYPES:
             self.users.invalidate()
 
+    async def message(self, id: str) -> CachedBody | None:
+        """A stored message; None if it is not stored (any more). Who ask for it together share it: it may be large."""
+        read = self._messages.get(id)
+        if read is None:
+            read = self._messages[id] = SharedRead(lambda: self._read_message(id))
+        return await read.get()
+
     async def chosen_features(self, wanted: places.Wanted) -> bytes:
         """The selected features of the stored messages, as GeoJSON."""
         if self._pace is not None:
             await self._pace.wait(self._places_bytes)
         return await self._encode_features(wanted)
+
+    async def _read_message(self, id: str) -> CachedBody | None:
+        body = await self._broker.history.message(self._channel, id)
+        return None if body is None else CachedBody.of(body)
 
     async def _encode_last(self) -> bytes:
         # The messages are stored as JSON, so nothing is decoded.

@@ -13,6 +13,7 @@ from gischat.front.channel.join_buffer import JoinBuffer, JoinHistory, Member
 from gischat.front.channel.recent_messages import RecentMessage, RecentMessages
 from gischat.front.dispatch.stream_position import StreamPosition
 from gischat.front.transport.frames import text_frame
+from gischat.protocol.messages import id_of
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ class HistoryLoader:
 
     async def _read_stored(self) -> JoinHistory:
         snapshot = await self._history.snapshot(self._channel)
-        return JoinHistory(snapshot.offset, snapshot.history)
+        ours = [body for body in snapshot.history if id_of(body)]  # anybody may have written into Redis
+        return JoinHistory(snapshot.offset, ours)
 
     async def _read_retained(self) -> JoinHistory:
         """Complete the recent messages, once, by those from before this front started."""

@@ -100,13 +100,13 @@ def _box(text: str) -> Box:
 class StoredMessage(ChannelHandler):
     """The base of handlers that serve one stored message."""
 
-    async def stored(self, id: str) -> bytes:
-        """Read the message's body.
+    async def stored(self, id: str) -> CachedBody:
+        """Read the message.
 
         Raises:
             HTTPError: the message is not stored.
         """
-        found = await self.redis(self.front.broker.history.message(self.channel, id))
+        found = await self.redis(self.front.rooms[self.channel].answers.message(id))
         if found is None:
             raise HTTPError(404, NOT_STORED)
         return found
@@ -116,7 +116,7 @@ class MessageAsJson(StoredMessage):
     """`/channel/{channel}/messages/{id}.json`: the message as sent to clients."""
 
     async def get(self, _: str, id: str) -> None:
-        self.answer_with(CachedBody.of(await self.stored(id)))
+        self.answer_with(await self.stored(id))
 
 
 class MessageAsGeoJson(StoredMessage):
@@ -136,7 +136,7 @@ class MessageAsGeoPackage(StoredMessage):
     """`/channel/{channel}/messages/{id}.gpkg`: its layer, in the layer's own CRS."""
 
     async def get(self, _: str, id: str) -> None:
-        message = CachedBody.of(await self.stored(id))
+        message = await self.stored(id)
         kind = msgspec.json.decode(message.body, type=Described)
         if kind.type not in WITH_GEOMETRY:
             raise HTTPError(404, NO_LAYER)

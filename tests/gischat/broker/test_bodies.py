@@ -151,3 +151,22 @@ async def test_a_missing_body_is_empty(wire: Wire) -> None:
     assert await wire.front.bodies.complete(CHANNEL, published) == replace(published, body=b"")
     assert await wire.history() == []
     assert [one.publication.is_lost for one in await wire.front.outbox.entries_after(CHANNEL, b"0-0", 9)] == [True]
+
+
+FORGED = [b"@name 999999999 1 {", b"@name 1 9999999999999999999 {", b"@name -5 0 {", b"@\xff 1 1 {", b"@name 1", b"@"]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_a_forged_reference_is_missing_at_once_and_ends_with_its_message(start: Start, forged: bytes) -> None:
+    wire = start(max_stored_messages=2)
+    history = wire.keys._key("history")
+    await publish(wire, b'{"type":"text","id":"1"}')
+    await wire.redis.call("RPUSH", history, forged, key=history)
+    assert await wire.front.bodies.read(CHANNEL, forged) is None
+    # When messages take its place, and their bytes are counted anew
+    await wire.redis.call("HDEL", wire.keys._key("counters"), "history_bytes", key=history)
+    texts = [b'{"type":"text","id":"%d"}' % number for number in (2, 3, 4)]
+    for text in texts:
+        await publish(wire, text)
+    assert await wire.history() == texts[1:]
+    assert await wire.meter("history_bytes") == 2 * len(texts[0])

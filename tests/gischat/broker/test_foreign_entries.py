@@ -59,6 +59,15 @@ async def test_readers_of_an_outbox_pass_foreign_entries(wire: Wire, caplog: pyt
     assert [one.publication.body for one in found] == texts
 
 
+async def test_what_is_no_message_in_a_history_hinders_nobody(wire: Wire) -> None:
+    history = wire.keys._key("history")
+    await wire.redis.call("RPUSH", history, "junk", '{"type":"text"}', '{"type":"text","id":"', key=history)
+    assert (await wire.front.outbox.tail(CHANNEL, 9)).ids == {}
+    # And moderators can delete it with the rest
+    await wire.front.moderation.delete_messages(CHANNEL, [])
+    assert await wire.history() == []
+
+
 async def test_the_last_publication_is_found_before_many_foreign_entries(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

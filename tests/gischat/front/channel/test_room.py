@@ -267,6 +267,16 @@ async def test_a_failed_read_of_the_history_is_retried() -> None:
 
 
 @virtual_time
+async def test_what_is_no_message_in_the_history_reaches_nobody() -> None:
+    async with Scene() as scene:
+        joiner = await scene.enter()
+        ours = scene.older_text("ours")
+        scene.broker.snapshots[-1].set_result(Snapshot(0, [b"junk", b'{"type":"text"}', ours, b""]))
+        await scene.publish(scene.next("new"))
+        assert joiner.received() == ["ours", "new"]
+
+
+@virtual_time
 async def test_a_client_whose_history_cannot_be_read_receives_messages_or_is_closed() -> None:
     """A Redis that is out of memory, for example, answers every script with an error."""
     async with Scene() as scene:
