@@ -87,6 +87,27 @@ async def test_a_job_of_a_lost_inbox_can_be_enqueued_again(wire: Wire, lane: Lan
     assert not any(field.startswith("heavy_bytes") for field in await wire.hash("counters"))
 
 
+async def test_a_replayed_photo_whose_inbox_is_lost_is_enqueued_again(wire: Wire) -> None:
+    """It was published before, which says nothing of its result: that is lost with its inbox."""
+    job = wire.job(LARGE, id=new_id(), type="image")
+    worker = wire.new_worker("one", Lane.HEAVY)
+    await worker.inbox.create_groups()
+    await enqueue(wire, job, Lane.HEAVY)
+    (held,) = await worker.inbox.read([CHANNEL], count=10)
+    await worker.committer.commit(held, Publish(b"{}"))
+    # When it is enqueued again, and lost
+    place = (await enqueue(wire, job, Lane.HEAVY, again=True)).entry_id
+    await delete(wire, wire.keys.inbox(Lane.HEAVY))
+    assert await inquire(wire, job, place, Lane.HEAVY) == JobState.PUBLISHED
+    assert (await enqueue(wire, job, Lane.HEAVY, again=True)).entry_id
+    # Then it is there once more, and its sender gets its result
+    await worker.inbox.create_groups()
+    (held,) = await worker.inbox.read([CHANNEL], count=10)
+    assert held.job.body == LARGE
+    assert await worker.committer.commit(held, Publish(b"{}"))
+    assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED, Outcome.DUPLICATE]
+
+
 async def test_a_cancelled_job_that_reappears_is_not_published(wire: Wire) -> None:
     # Given a job whose inbox is moved away, and that is cancelled twice, as after a lost answer
     job = message(wire)
