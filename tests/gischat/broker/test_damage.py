@@ -1,5 +1,6 @@
 """Damage to single keys: a key is removed, has a wrong type, or is restored from an old copy."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from gischat.broker.entries import LEAVE, NICKNAMES, Job, Outcome
 from gischat.broker.inbox import EnqueueResult, EnqueueStatus, JobState, JobStatus
 from gischat.broker.scripts import CHUNK_BYTES
 from gischat.protocol.messages import Lane, new_id
-from tests.gischat.broker.wire import ALIVE, CHANNEL, DEAD, Start, Wire, encoded
+from tests.gischat.broker.wire import ALIVE, CHANNEL, DEAD, Start, Wire, assert_meters_are_right, encoded
 from worker.commit import ID_USED
 from worker.effects import Count, DeadLetter, Leave, Publish
 
@@ -316,6 +317,34 @@ async def test_limits_hold_after_the_loss_of_a_key(start: Start, name: str) -> N
         assert len(await wire.history()) >= min(number, 10)
     assert len(await wire.outbox()) == len(await wire.history()) == 10
     assert (await wire.meter("outbox_bytes"), await wire.meter("history_bytes")) == (1000, 1000)
+
+
+async def test_sums_that_are_restored_from_an_old_copy_are_corrected(start: Start) -> None:
+    wire = start(max_outbox_bytes=1000, max_stored_messages=100, max_stored_bytes=1000, max_inbox_bytes=1000)
+    large, small = b'"' + b"x" * 98 + b'"', b"{}"
+
+    async def end_ten(body: bytes) -> None:
+        for _ in range(10):
+            await wire.end(Publish(body), body, id=new_id())
+
+    async def upload(*clients: str) -> list[EnqueueStatus]:
+        jobs = [replace(wire.job(b"x" * 250, type="image"), client=client) for client in clients]
+        return [(await enqueue(wire, job, Lane.HEAVY)).status for job in jobs]
+
+    # Given a copy that was made when much was there, and is restored when little is
+    await end_ten(large)
+    assert await upload("jane", "jane") == [EnqueueStatus.ENQUEUED] * 2
+    counters = wire.key("counters")
+    copy = await wire.redis.call("DUMP", counters, key=counters)
+    inbox = wire.keys.inbox(Lane.HEAVY)
+    await delete(wire, wire.keys.outbox, wire.key("outbox:sizes"), wire.key("history"), inbox, f"{inbox}:bytes")
+    await end_ten(small)
+    await wire.redis.call("RESTORE", counters, 0, copy, "REPLACE", key=counters)
+    # When as much comes as there is room for, all of it is kept
+    await end_ten(large)
+    assert (len(await wire.outbox()), len(await wire.history())) == (10, 10)
+    await assert_meters_are_right(wire)
+    assert await upload("john", "jane") == [EnqueueStatus.ENQUEUED] * 2
 
 
 async def test_lost_publications_are_not_awaited(wire: Wire) -> None:
