@@ -295,6 +295,41 @@ async def test_a_nickname_with_two_holders_is_reduced_to_one(wire: Wire) -> None
     )
 
 
+async def test_a_dead_front_whose_nicknames_are_lost_keeps_none(wire: Wire) -> None:
+    # Given a front that died, whose lease was ended for it
+    for front in (wire.front, wire.new_front("dead")):
+        await front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", front="dead")
+    await wire.redis.call("ZADD", wire.keys.fronts, 0, "dead", key=wire.keys.fronts)
+    await delete(wire, wire.key("nicknames"))
+    # When somebody else asks for the nickname, it is free
+    await wire.register("Jane", connection=2)
+    assert await wire.hash("users") == {"jane": "front-1/2"}
+
+
+async def test_the_end_of_a_connection_frees_no_nickname_that_another_has_since_users_are_lost(wire: Wire) -> None:
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await delete(wire, wire.key("users"))
+    await wire.register("Jane", connection=2)
+    await wire.news()
+    await wire.end(Leave(), type=LEAVE, connection=1)
+    assert [one.type for one in await wire.news()] == [LEAVE]
+    assert (await wire.hash("users"), await wire.hash("nicknames")) == (
+        {"jane": "front-1/2"},
+        {"front-1/2": "jane Jane"},
+    )
+
+
+async def test_fronts_repeat_requests_for_nicknames_that_are_found_to_be_lost(wire: Wire) -> None:
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await wire.register("Jane", connection=2)
+    await delete(wire, wire.keys.for_presence()[-2])
+    await wire.end(Leave(), type=LEAVE, connection=1)
+    assert (await wire.outbox())[-1].type == NICKNAMES
+
+
 async def test_a_front_detects_that_its_count_is_lost(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(3), type="count", id=new_id())
