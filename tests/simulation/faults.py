@@ -123,6 +123,21 @@ async def key_deleted(world: "World", dice: random.Random) -> None:
         world.redis.process.context.run(world.redis.serve_blocked)
 
 
+async def key_restored(world: "World", dice: random.Random) -> None:
+    """By an operator, from an old copy: one key of the channel."""
+    if keys := sorted(world.redis.data.keys):
+        key = dice.choice(keys)
+        kept = world.redis.data.copy()
+        await asyncio.sleep(dice.uniform(0, 5))
+        data = world.redis.data
+        world.tell(f"restores {key.decode()}")
+        data.drop(key)
+        data.keys[key] = kept.keys[key]
+        if key in kept.expires:
+            data.expires[key] = kept.expires[key]
+        world.redis.process.context.run(world.redis.serve_blocked)
+
+
 async def key_damaged(world: "World", dice: random.Random) -> None:
     """By an operator: one key of the channel becomes one of another type, until he removes it."""
     data = world.redis.data
@@ -171,7 +186,9 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 
 
 # Those that a product may not bear: they come only when they are asked for.
-UNBEARABLE: dict[str, tuple[Fault, int]] = {"key_deleted": (key_deleted, 10), "key_damaged": (key_damaged, 10)}
+UNBEARABLE: dict[str, tuple[Fault, int]] = {
+    fault.__name__: (fault, 10) for fault in (key_deleted, key_restored, key_damaged)
+}
 ALL_FAULTS = FAULTS | UNBEARABLE
 
 

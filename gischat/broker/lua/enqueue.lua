@@ -12,7 +12,8 @@ local function passes_freeze()
   return PASSES_FREEZE:find(' ' .. kind .. ' ', 1, true)
 end
 
--- Resets counters that are wrong because somebody has deleted the inbox: those of an empty inbox are zero.
+-- Resets counters that are wrong because somebody has deleted the inbox, or restored them from an old copy: those of an
+-- empty inbox are zero.
 local function reset_counters()
   redis.call('DEL', INBOX_BYTES)
   if chunks == 0 then return end
@@ -35,7 +36,7 @@ local function refusal()
   if frozen and again == '0' and not passes_freeze() then return 'frozen' end
   local waiting = redis.call('XLEN', INBOX)
   local bytes = tonumber(redis.call('GET', INBOX_BYTES) or 0)
-  if waiting == 0 and bytes ~= 0 then reset_counters() bytes = 0 end
+  if waiting == 0 and (bytes ~= 0 or chunks > 0) then reset_counters() bytes = 0 end
   if waiting >= INBOX_MESSAGES or (waiting > 0 and bytes + size > INBOX_MAX_BYTES) then return 'full' end
   if chunks > 0 and waiting > 0 and client ~= '' and again == '0' then
     -- Keeps room for others: a client may have at most as many bytes waiting as remain free.

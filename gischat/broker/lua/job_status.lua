@@ -51,7 +51,7 @@ if tonumber(counters[1] or 0) < tonumber(last_offset) or can_tell and not is_the
 
 local entry = try(entry_in_inbox)
 if entry and not is_damaged then return { 'pending', newest } end -- workers skip damaged channels
-if not entry then delete_chunks() end -- otherwise enqueue would take the job for enqueued
+if not entry then delete_chunks() end -- otherwise enqueue would take the job, published before or not, for enqueued
 if id ~= '' and try(published_at, id) then
   local note = try(redis.call, 'HGET', SENDERS, id) or ''
   return { note:match('^%S+') == CANCELLED_DIGEST and 'cancelled' or 'published', newest }

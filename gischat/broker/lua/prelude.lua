@@ -119,8 +119,8 @@ local function ack(entry, size)
 end
 
 -- Removes the oldest publications that exceed the bounds in number, bytes or age; the newest always stays. `length` and
--- `bytes` are the current ones.
-local function trim(length, bytes)
+-- `bytes` are the current ones, `newest` the bytes of the newest.
+local function trim(length, bytes, newest)
   local horizon = milliseconds() - OUTBOX_AGE
   local dropped = 0
   while length - dropped > 1 do
@@ -134,7 +134,8 @@ local function trim(length, bytes)
   end
   if dropped > 0 then
     redis.call('XTRIM', OUTBOX, 'MAXLEN', '=', length - dropped)
-    redis.call('HSET', COUNTERS, 'outbox_bytes', bytes)
+    -- The sum may be too high, if COUNTERS was restored from an old copy.
+    redis.call('HSET', COUNTERS, 'outbox_bytes', length - dropped == 1 and newest or bytes)
   end
 end
 
@@ -191,7 +192,7 @@ local function publish(source, outcome, to, kind, id, body)
   end
   local length = redis.call('RPUSH', OUTBOX_SIZES, milliseconds() .. ' ' .. size .. chunked)
   if length == 1 then redis.call('HDEL', COUNTERS, 'outbox_bytes') end
-  trim(length, redis.call('HINCRBY', COUNTERS, 'outbox_bytes', size))
+  trim(length, redis.call('HINCRBY', COUNTERS, 'outbox_bytes', size), size)
   if id ~= '' then record_id(id) end
   if offset % IDS_STEP == 0 then trim_ids() end
   return place
@@ -255,11 +256,12 @@ local function store(body, id, place)
   end
   local bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', grown)
   -- The history, the places or the counters were deleted.
-  if length == 1 or bytes == grown or bytes < 0 or not is_counted then bytes = count_history() end
+  if bytes == grown or bytes < 0 or not is_counted then bytes = count_history() end
   while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
     bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -remove_place(redis.call('LPOP', HISTORY)))
     length = length - 1
   end
+  if length == 1 then count_history() end -- … or were restored from an old copy, and the sum is too high
 end
 
 -- Returns the stored messages, oldest first.

@@ -41,7 +41,11 @@ local function take_wish(key)
     local id, nickname = (redis.call('HGET', WISHERS, connection) or ''):match('^%S+ %S+ (%S+) (%S+)$')
     redis.call('ZREM', WISHES, oldest)
     redis.call('HDEL', WISHERS, connection)
-    if id and is_alive(front_of(connection)) then return connection, id, nickname end
+    if not id then -- WISHERS was deleted: fronts send their wishes again
+      publish('', 'control', '', 'nicknames', '', '')
+    elseif is_alive(front_of(connection)) then
+      return connection, id, nickname
+    end
   end
 end
 
@@ -83,6 +87,11 @@ end
 local function release_nickname(source, connection, name)
   local key, nickname = nickname_of(connection)
   if not key then return false end
+  local owner = redis.call('HGET', USERS, key)
+  if owner and owner ~= connection then -- USERS was deleted, and somebody else has registered the nickname since
+    redis.call('HDEL', NICKNAMES, connection)
+    return false
+  end
   announce_exit(source, connection, key, nickname, uuid('exiter ' .. name))
   grant(key)
   return true
@@ -93,10 +102,14 @@ end
 local function owner_of(key)
   local owner = redis.call('HGET', USERS, key)
   if not owner or redis.call('ZSCORE', FRONTS, front_of(owner)) ~= '0' then return owner end
-  local _, nickname = nickname_of(owner)
-  redis.call('SADD', REAPED, owner)
-  redis.call('EXPIRE', REAPED, REAPED_AGE)
-  announce_exit('', owner, key, nickname, unique_uuid('exiter ' .. owner))
+  local has, nickname = nickname_of(owner)
+  if has == key then
+    redis.call('SADD', REAPED, owner)
+    redis.call('EXPIRE', REAPED, REAPED_AGE)
+    announce_exit('', owner, key, nickname, unique_uuid('exiter ' .. owner))
+  else -- NICKNAMES was deleted
+    redis.call('HDEL', USERS, key)
+  end
   grant(key)
   return redis.call('HGET', USERS, key)
 end

@@ -1,5 +1,6 @@
 """Damage to single keys: a key is removed, has a wrong type, or is restored from an old copy."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from gischat.broker.entries import LEAVE, NICKNAMES, Job, Outcome
 from gischat.broker.inbox import EnqueueResult, EnqueueStatus, JobState, JobStatus
 from gischat.broker.scripts import CHUNK_BYTES
 from gischat.protocol.messages import Lane, new_id
-from tests.gischat.broker.wire import ALIVE, CHANNEL, DEAD, Start, Wire, encoded
+from tests.gischat.broker.wire import ALIVE, CHANNEL, DEAD, Start, Wire, assert_meters_are_right, encoded
 from worker.commit import ID_USED
 from worker.effects import Count, DeadLetter, Leave, Publish
 
@@ -87,15 +88,25 @@ async def test_a_job_of_a_lost_inbox_can_be_enqueued_again(wire: Wire, lane: Lan
     assert not any(field.startswith("heavy_bytes") for field in await wire.hash("counters"))
 
 
-async def test_a_replayed_job_of_a_lost_inbox_can_be_enqueued_again(wire: Wire) -> None:
-    # Given a published job that is replayed, and lost with its inbox, but for the chunks of its body
+async def test_a_replayed_photo_whose_inbox_is_lost_is_enqueued_again(wire: Wire) -> None:
+    """It was published before, which says nothing of its result: that is lost with its inbox."""
     job = wire.job(LARGE, id=new_id(), type="image")
-    await wire.end(Publish(b"{}"), id=job.id)
-    place = (await enqueue(wire, job, Lane.HEAVY)).entry_id
+    worker = wire.new_worker("one", Lane.HEAVY)
+    await worker.inbox.create_groups()
+    await enqueue(wire, job, Lane.HEAVY)
+    (held,) = await worker.inbox.read([CHANNEL], count=10)
+    await worker.committer.commit(held, Publish(b"{}"))
+    # When it is enqueued again, and lost
+    place = (await enqueue(wire, job, Lane.HEAVY, again=True)).entry_id
     await delete(wire, wire.keys.inbox(Lane.HEAVY))
-    # Then it does not count as enqueued, whose result would never come
     assert await inquire(wire, job, place, Lane.HEAVY) == JobState.PUBLISHED
     assert (await enqueue(wire, job, Lane.HEAVY, again=True)).entry_id
+    # Then it is there once more, and its sender gets its result
+    await worker.inbox.create_groups()
+    (held,) = await worker.inbox.read([CHANNEL], count=10)
+    assert held.job.body == LARGE
+    assert await worker.committer.commit(held, Publish(b"{}"))
+    assert [one.outcome for one in await wire.outbox()] == [Outcome.PUBLISHED, Outcome.DUPLICATE]
 
 
 async def test_a_cancelled_job_that_reappears_is_not_published(wire: Wire) -> None:
@@ -284,6 +295,41 @@ async def test_a_nickname_with_two_holders_is_reduced_to_one(wire: Wire) -> None
     )
 
 
+async def test_a_dead_front_whose_nicknames_are_lost_keeps_none(wire: Wire) -> None:
+    # Given a front that died, whose lease was ended for it
+    for front in (wire.front, wire.new_front("dead")):
+        await front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", front="dead")
+    await wire.redis.call("ZADD", wire.keys.fronts, 0, "dead", key=wire.keys.fronts)
+    await delete(wire, wire.key("nicknames"))
+    # When somebody else asks for the nickname, it is free
+    await wire.register("Jane", connection=2)
+    assert await wire.hash("users") == {"jane": "front-1/2"}
+
+
+async def test_the_end_of_a_connection_frees_no_nickname_that_another_has_since_users_are_lost(wire: Wire) -> None:
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await delete(wire, wire.key("users"))
+    await wire.register("Jane", connection=2)
+    await wire.news()
+    await wire.end(Leave(), type=LEAVE, connection=1)
+    assert [one.type for one in await wire.news()] == [LEAVE]
+    assert (await wire.hash("users"), await wire.hash("nicknames")) == (
+        {"jane": "front-1/2"},
+        {"front-1/2": "jane Jane"},
+    )
+
+
+async def test_fronts_repeat_requests_for_nicknames_that_are_found_to_be_lost(wire: Wire) -> None:
+    await wire.front.presence.renew_lease(CHANNEL, ALIVE)
+    await wire.register("Jane", connection=1)
+    await wire.register("Jane", connection=2)
+    await delete(wire, wire.keys.for_presence()[-2])
+    await wire.end(Leave(), type=LEAVE, connection=1)
+    assert (await wire.outbox())[-1].type == NICKNAMES
+
+
 async def test_a_front_detects_that_its_count_is_lost(wire: Wire) -> None:
     await wire.front.presence.renew_lease(CHANNEL, ALIVE)
     await wire.end(Count(3), type="count", id=new_id())
@@ -306,6 +352,34 @@ async def test_limits_hold_after_the_loss_of_a_key(start: Start, name: str) -> N
         assert len(await wire.history()) >= min(number, 10)
     assert len(await wire.outbox()) == len(await wire.history()) == 10
     assert (await wire.meter("outbox_bytes"), await wire.meter("history_bytes")) == (1000, 1000)
+
+
+async def test_sums_that_are_restored_from_an_old_copy_are_corrected(start: Start) -> None:
+    wire = start(max_outbox_bytes=1000, max_stored_messages=100, max_stored_bytes=1000, max_inbox_bytes=1000)
+    large, small = b'"' + b"x" * 98 + b'"', b"{}"
+
+    async def end_ten(body: bytes) -> None:
+        for _ in range(10):
+            await wire.end(Publish(body), body, id=new_id())
+
+    async def upload(*clients: str) -> list[EnqueueStatus]:
+        jobs = [replace(wire.job(b"x" * 250, type="image"), client=client) for client in clients]
+        return [(await enqueue(wire, job, Lane.HEAVY)).status for job in jobs]
+
+    # Given a copy that was made when much was there, and is restored when little is
+    await end_ten(large)
+    assert await upload("jane", "jane") == [EnqueueStatus.ENQUEUED] * 2
+    counters = wire.key("counters")
+    copy = await wire.redis.call("DUMP", counters, key=counters)
+    inbox = wire.keys.inbox(Lane.HEAVY)
+    await delete(wire, wire.keys.outbox, wire.key("outbox:sizes"), wire.key("history"), inbox, f"{inbox}:bytes")
+    await end_ten(small)
+    await wire.redis.call("RESTORE", counters, 0, copy, "REPLACE", key=counters)
+    # When as much comes as there is room for, all of it is kept
+    await end_ten(large)
+    assert (len(await wire.outbox()), len(await wire.history())) == (10, 10)
+    await assert_meters_are_right(wire)
+    assert await upload("john", "jane") == [EnqueueStatus.ENQUEUED] * 2
 
 
 async def test_lost_publications_are_not_awaited(wire: Wire) -> None:

@@ -69,6 +69,16 @@ async def test_the_newest_dead_letter_is_kept_whatever_its_size(start: Start, mo
     assert [len(letter[b"body"]) for letter in await letters(wire)] == [1000]
 
 
+async def test_a_sum_of_their_bytes_that_is_far_too_high_is_corrected(wire: Wire) -> None:
+    """As after the counters were restored from an old copy."""
+    await wire.end(DeadLetter("It crashed."))
+    await wire.redis.call("HSET", wire.key("counters"), "dead_bytes", 10**12, key=wire.key("counters"))
+    for _ in range(3):
+        await wire.end(DeadLetter("It crashed."))
+    assert len(await letters(wire)) == 3  # the first was dropped
+    await assert_meters_are_right(wire)
+
+
 async def test_old_dead_letters_are_removed(start: Start) -> None:
     wire = start(timings=Timings(dead_letters=0))
     for body in (b"1", b"2"):
