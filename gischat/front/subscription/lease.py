@@ -18,7 +18,7 @@ from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.subscription.intactness import Intactness, Sighting
+from gischat.front.dispatch.intactness import Intactness
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.timings import Timings
 
@@ -45,8 +45,7 @@ class LeaseKeeper:
         self._subscriber = subscriber
         self._timings = timings
         self.has_ended = False
-        self._positions = dispatcher.positions
-        self._intact = {channel: Intactness() for channel in rooms}
+        self._intact = {channel: Intactness(dispatcher.positions[channel]) for channel in rooms}
         self._damage = DamageWatch(broker.inbox.find_damage, list(rooms), DAMAGED, timings)
         self._suspects: set[str] = set()  # channels that seem to be damaged
         self._nicknames_missing: set[str] = set()  # channels for which Redis returned too few of this front's nicknames
@@ -81,8 +80,8 @@ class LeaseKeeper:
             if self.has_ended:
                 return
             received = {channel: room.offset for channel, room in self._rooms.items()}
-            epochs = {channel: self._positions[channel].epoch for channel in self._rooms}
-            asked_at = _now()
+            for intact in self._intact.values():
+                intact.ask(_now())
             try:
                 renewals = await self._renew()
             except Unavailable:
@@ -90,13 +89,9 @@ class LeaseKeeper:
             except RedisError as error:
                 log.debug("the leases could not be renewed: %s", error)
                 continue
-            answered_at = _now()
             for channel, renewal in renewals.items():
-                is_loss = not renewal.was_known or renewal.offset < received[channel]
-                seen = None if is_loss else Sighting(asked_at, answered_at, renewal.offset, epochs[channel])
-                self._intact[channel].see(seen, self._positions[channel], self._rooms[channel].caught_up_at)
-                if is_loss:
-                    self._state_lost(channel)
+                if not self._intact[channel].answer(renewal, self._rooms[channel].caught_up_at, _now()):
+                    self._state_lost(channel)  # recovery replays from when it was last intact
                 elif renewal.had_expired or self._rooms[channel].user_count.differs_from(renewal.connections):
                     # Redis was away or this process frozen, so that published counts excluded this front's connections;
                     # or Redis lost their number.
