@@ -52,10 +52,9 @@ class Intactness:
         if not renewal.was_known or renewal.offset < asked.offset:
             self._sign = None
             return False
-        has_restarted = sign is not None and sign.question.epoch != self._position.epoch
-        if sign is None or has_restarted:
-            self._sign = _Sign(asked, now, renewal.offset)
-        elif self._position.offset >= sign.published and caught_up_at >= sign.answered_at:
+        if sign is not None and sign.question.epoch == self._position.epoch:
+            if self._position.offset < sign.published or caught_up_at < sign.answered_at:
+                return True  # the proof may still come
             self.until = sign.question.at
-            self._sign = _Sign(asked, now, renewal.offset)
+        self._sign = _Sign(asked, now, renewal.offset)
         return True
