@@ -22,11 +22,12 @@ from gischat.broker.entries import NICKNAMES, STATE_LOST, Outcome, Publication
 from gischat.broker.log_throttle import described
 from gischat.broker.namespace import Namespace
 from gischat.broker.orders import Connected, Deletion, Disconnection, SurveyRequest, survey_answer
-from gischat.broker.outbox import OutboxReader
+from gischat.broker.outbox import READ_ENTRIES, OutboxReader
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import RefusalReason, Unavailable
 from gischat.front.auth.bans import Bans
 from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.dispatch.intactness import Intactness
 from gischat.front.dispatch.job_queue import JobQueue
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.state_reports import Incident
@@ -81,7 +82,8 @@ class Participant:
         self._readers = readers
         self._timings = timings
         self._entries: dict[str, bytes] = {}  # the last entry read from each outbox
-        self._intact_until = 0.0  # loop time when Redis was last known to be intact
+        self._intact = {channel: Intactness(self.dispatcher.positions[channel]) for channel in channels}
+        self._caught_up_at = dict.fromkeys(channels, 0.0)  # loop time; everything published until then was received
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -168,7 +170,7 @@ class Participant:
                 else:
                     self.dispatcher.positions[channel].start_at(newest.publication.offset if newest else 0)
                     self._entries[channel] = newest.id if newest else STREAM_START
-        self._intact_until = asyncio.get_running_loop().time()
+            self._intact[channel].until = asyncio.get_running_loop().time()
 
     async def _leave(self) -> None:
         with contextlib.suppress(*REDIS_FAULTS, TimeoutError):
@@ -179,22 +181,18 @@ class Participant:
     async def _renew_leases(self) -> None:
         while True:
             await asyncio.sleep(self._timings.lease_renewal)
-            is_intact = True
-            for channel in self.channels:
-                received = self.dispatcher.positions[channel].offset
+            for channel, intact in self._intact.items():
+                intact.ask(asyncio.get_running_loop().time())
                 try:
                     renewal = await self.broker.presence.renew_lease(channel, self._timings.lease)
                 except REDIS_FAULTS as error:
                     log.debug("a lease could not be renewed: %s", described(error))
-                    is_intact = False
                     break
-                if not renewal.was_known or renewal.offset < received:
-                    is_intact = False
-                    self.dispatcher.reports.state_lost(channel)
+                now = asyncio.get_running_loop().time()
+                if not intact.answer(renewal, self._caught_up_at[channel], now):
+                    self.dispatcher.reports.state_lost(channel)  # recovery replays from when it was last intact
                 elif renewal.had_expired:
                     self.on_restore(channel)
-            if is_intact:  # otherwise recovery replays from when it last was
-                self._intact_until = asyncio.get_running_loop().time()
 
     async def _recover(self) -> None:
         """Recover from losses in Redis: replay jobs, and restore nicknames and counts."""
@@ -204,7 +202,7 @@ class Participant:
                 self.dispatcher.resend_in_flight(report.channel or None)
                 continue
             channel = report.channel
-            since = self._intact_until - self._timings.redis_loss
+            since = self._intact[channel].until - self._timings.redis_loss
             try:
                 await self.broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)
                 await self._rewind(channel)
@@ -231,20 +229,25 @@ class Participant:
     async def _read(self, reader: OutboxReader) -> None:
         while True:
             positions = {channel: self._entries[channel] for channel in reader.channels}
+            asked_at = asyncio.get_running_loop().time()
             try:
                 read = await reader.read(positions)
             except REDIS_FAULTS as error:
                 log.debug("the outboxes could not be read: %s", described(error))
                 await asyncio.sleep(self._timings.read_pause)
                 continue
+            is_caught_up = all(len(entries) < READ_ENTRIES for _, entries in read)
             for channel, entries in read:
                 if self._entries[channel] != positions[channel]:
+                    is_caught_up = False
                     continue  # rewound meanwhile
                 for entry in entries:
                     if not entry.publication.is_foreign:
                         await self._receive(channel, entry.publication)
                 self._entries[channel] = entries[-1].id
                 self.news[channel].set()
+            if is_caught_up:
+                self._caught_up_at |= dict.fromkeys(reader.channels, asked_at)
 
     async def _receive(self, channel: str, publication: Publication) -> None:
         position = self.dispatcher.positions[channel]
@@ -252,6 +255,7 @@ class Participant:
         if continuity is Continuity.GAP:
             self.dispatcher.reports.gap(channel)
         elif continuity is Continuity.RESTARTED:
+            position.start_epoch()
             self.dispatcher.reports.state_lost(channel)
         position.advance(publication.offset)
         self.dispatcher.complete(publication)

@@ -13,6 +13,8 @@ from tests.simulation.world import World
 SHOWED = [
     (19, "front_frozen redis_loses", "a redis that had lost something counted past what a front had heard"),
     (20, "redis_loses people_moved", "what was refused, and sent again by its sender, had to come in the row"),
+    (8140, "front_frozen redis_loses worker_killed", "a front that others had carried past a loss replayed too little"),
+    (5251, "front_frozen redis_loses worker_killed", "likewise, and was frozen for longer"),
     (5219, "", "what was said again was refused, though it was in its inbox before"),
     (5327, "", "somebody whose nickname a ghost had counted as registered"),
 ]

@@ -18,6 +18,7 @@ from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable
 from gischat.front.channel.room import Room
 from gischat.front.dispatch.dispatcher import Dispatcher
+from gischat.front.dispatch.intactness import Intactness
 from gischat.front.subscription.subscriber import Subscriber
 from gischat.timings import Timings
 
@@ -44,7 +45,7 @@ class LeaseKeeper:
         self._subscriber = subscriber
         self._timings = timings
         self.has_ended = False
-        self._renewed_at = 0.0  # loop time when Redis was last known to be intact
+        self._intact = {channel: Intactness(dispatcher.positions[channel]) for channel in rooms}
         self._damage = DamageWatch(broker.inbox.find_damage, list(rooms), DAMAGED, timings)
         self._suspects: set[str] = set()  # channels that seem to be damaged
         self._nicknames_missing: set[str] = set()  # channels for which Redis returned too few of this front's nicknames
@@ -79,6 +80,8 @@ class LeaseKeeper:
             if self.has_ended:
                 return
             received = {channel: room.offset for channel, room in self._rooms.items()}
+            for intact in self._intact.values():
+                intact.ask(_now())
             try:
                 renewals = await self._renew()
             except Unavailable:
@@ -86,18 +89,14 @@ class LeaseKeeper:
             except RedisError as error:
                 log.debug("the leases could not be renewed: %s", error)
                 continue
-            is_intact = True
             for channel, renewal in renewals.items():
-                if not renewal.was_known or renewal.offset < received[channel]:
-                    is_intact = False
-                    self._state_lost(channel)
+                if not self._intact[channel].answer(renewal, self._rooms[channel].caught_up_at, _now()):
+                    self._state_lost(channel)  # recovery replays from when it was last intact
                 elif renewal.had_expired or self._rooms[channel].user_count.differs_from(renewal.connections):
                     # Redis was away or this process frozen, so that published counts excluded this front's connections;
                     # or Redis lost their number.
                     self._rooms[channel].user_count.republish()
                 self._restore_lost_nicknames(self._rooms[channel], renewal.nicknames)
-            if is_intact:  # otherwise recovery replays from when it last was
-                self._renewed_at = asyncio.get_running_loop().time()
             published = {channel: renewal.offset for channel, renewal in renewals.items()}
             for channel in self._subscriber.check_lag(received, published):
                 await self._rewind(channel, published[channel])
@@ -142,10 +141,9 @@ class LeaseKeeper:
         """By channel, the damaged keys."""
         return self._damage.damaged
 
-    @property
-    def intact_until(self) -> float:
-        """Loop time up to which Redis is known to have lost nothing."""
-        return self._renewed_at - self._timings.redis_loss
+    def intact_until(self, channel: str) -> float:
+        """Loop time up to which Redis is known to have lost nothing that this front had received."""
+        return self._intact[channel].until - self._timings.redis_loss
 
     async def renew_lost(self, channel: str) -> None:
         """Renew a lease at once, and have every front told that Redis has lost state.
@@ -154,3 +152,7 @@ class LeaseKeeper:
             ConnectionError, Unavailable, RedisError: Redis did not answer.
         """
         await self._broker.presence.renew_lease(channel, self._timings.lease, is_state_lost=True)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

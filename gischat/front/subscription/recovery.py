@@ -141,7 +141,7 @@ class Recovery:
 
     async def _run_steps(self, steps: Sequence[Step], channel: str) -> None:
         """Run the steps; if Redis does not answer, skip the rest: what is still wrong will be reported again."""
-        since = self._parts.leases.intact_until
+        since = self._parts.leases.intact_until(channel)
         try:
             for step in steps:
                 await step(self._parts, self._parts.rooms[channel], since)

@@ -1,6 +1,7 @@
 """A front's leases, and its reactions to Redis's answers to renewals. Time is virtual."""
 
 import asyncio
+import math
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 import pytest
 
 from gischat.broker.presence import Renewal
+from gischat.front.dispatch.stream_position import StreamPosition
 from gischat.front.subscription.lease import LeaseKeeper
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL
 from tests.support.virtual_time import pass_time, virtual_time
+
+RENEWAL = Timings().lease_renewal
 
 
 class Scene:
@@ -21,12 +25,22 @@ class Scene:
         self._renewals = iter(renewals)
         self.said: list[str] = []
         user_count = SimpleNamespace(republish=lambda: self.said.append("count"), differs_from=bool)
-        room = SimpleNamespace(channel=CHANNEL, offset=5, connections={}, user_count=user_count)
+        self.position = StreamPosition()
+        self.position.start_at(5)
+        self.room = SimpleNamespace(
+            channel=CHANNEL, offset=5, connections={}, user_count=user_count, caught_up_at=math.inf
+        )
         reports = SimpleNamespace(state_lost=lambda channel: self.said.append("loss"))
         subscriber = SimpleNamespace(check_lag=lambda heard, published: set())
         broker = SimpleNamespace(inbox=self, presence=self)
-        parts: list[Any] = [broker, {CHANNEL: room}, SimpleNamespace(reports=reports), subscriber]
+        dispatcher = SimpleNamespace(reports=reports, positions={CHANNEL: self.position})
+        parts: list[Any] = [broker, {CHANNEL: self.room}, dispatcher, subscriber]
         self.leases = LeaseKeeper(*parts)
+
+    @property
+    def intact_at(self) -> float:
+        """Loop time when Redis is known to have been intact."""
+        return self.leases.intact_until(CHANNEL) + Timings().redis_loss
 
     async def find_damage(self, channels: Iterable[str]) -> dict[str, list[str]]:
         return {}
@@ -49,7 +63,7 @@ class Scene:
 async def test_lost_counts_are_published_again_and_losses_are_reported(renewal: Renewal, said: list[str]) -> None:
     scene = Scene(renewal, Renewal(True, 5))
     running = asyncio.create_task(scene.leases.run())
-    await pass_time(2.5 * Timings().lease_renewal)
+    await pass_time(2.5 * RENEWAL)
     running.cancel()
     assert scene.said == said
 
@@ -57,11 +71,35 @@ async def test_lost_counts_are_published_again_and_losses_are_reported(renewal: 
 @virtual_time
 async def test_an_answer_that_tells_of_a_loss_is_no_sign_that_redis_was_intact() -> None:
     """Recovery reads the time after the report, and replays what is newer."""
-    scene = Scene(Renewal(True, 5), Renewal(False, 5))
+    scene = Scene(Renewal(True, 5), Renewal(True, 5), Renewal(False, 5), Renewal(True, 5))
     running = asyncio.create_task(scene.leases.run())
-    await pass_time(1.5 * Timings().lease_renewal)
-    intact_until = scene.leases.intact_until
-    await pass_time(Timings().lease_renewal)
+    await pass_time(2.5 * RENEWAL)
+    assert scene.intact_at == RENEWAL
+    await pass_time(2 * RENEWAL)
     assert scene.said == ["loss"]
-    assert scene.leases.intact_until == intact_until
+    assert scene.intact_at == RENEWAL
     running.cancel()
+
+
+@pytest.mark.parametrize(
+    ("offset", "caught_up_at", "epoch", "is_proven"),
+    [
+        (6, 1.1, 0, True),
+        (5, 1.1, 0, False),  # the front has not received what was published until the renewal
+        (6, 0.9, 0, False),  # … or has received as much, but before the loss
+        (6, 1.1, 1, False),  # it has received that, and thereby found out that offsets start again
+    ],
+)
+@virtual_time
+async def test_a_renewal_shows_redis_intact_when_all_published_until_then_follows_what_was_received(
+    offset: int, caught_up_at: float, epoch: int, is_proven: bool
+) -> None:
+    """Since a loss, other fronts may have published more than was lost."""
+    scene = Scene(Renewal(True, 6), Renewal(True, 6))
+    running = asyncio.create_task(scene.leases.run())
+    await pass_time(1.5 * RENEWAL)
+    scene.position.offset, scene.position.epoch = offset, epoch
+    scene.room.caught_up_at = caught_up_at * RENEWAL
+    await pass_time(RENEWAL)
+    running.cancel()
+    assert scene.intact_at == (RENEWAL if is_proven else 0)
