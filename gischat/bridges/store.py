@@ -166,11 +166,14 @@ class BridgeStore:
         """
         key = bridge_key(self._instance, self._kind, "lock")
         milliseconds = int(seconds * 1000)
-        if await self._redis.call("SET", key, owner, "NX", "PX", milliseconds, key=key):
-            return True
-        if await self._redis.call("GET", key, key=key) != owner.encode():
-            return False
-        await self._redis.call("SET", key, owner, "PX", milliseconds, key=key)
+        while not await self._redis.call("SET", key, owner, "NX", "PX", milliseconds, key=key):
+            holder = await self._redis.call("GET", key, key=key)
+            if holder is None:
+                continue  # it has just expired, or Redis has lost it
+            if holder != owner.encode():
+                return False
+            await self._redis.call("SET", key, owner, "PX", milliseconds, key=key)
+            break
         return True
 
     async def release_lock(self, owner: str) -> None:
