@@ -15,7 +15,7 @@ async def test_who_ask_for_a_message_together_share_it_in_memory() -> None:
 
     async def message(channel: str, id: str) -> bytes | None:
         asked.append(id)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.01)
         return None if id == "gone" else f"{id} in {channel}".encode()
 
     broker: Any = SimpleNamespace(history=SimpleNamespace(message=message))
