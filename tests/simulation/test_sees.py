@@ -57,9 +57,11 @@ DEDUPLICATOR = "gischat.front.channel.deduplicator.Deduplicator"
 JOINING = "gischat.front.channel.joining.Joining"
 UNCHECKED = "redis.call('XACK', INBOX, GROUP, entry)"
 FREES = "redis.call('HDEL', USERS, key)"
+TAKEN = "redis.call('DECRBY', INBOX_BYTES, size)"  # twice, if a job ends twice
+CLAMPED = f"if {TAKEN} < 0 then redis.call('DEL', INBOX_BYTES) end"
 ACK = f"if {UNCHECKED} == 0 then return false end"
 BROKEN = [
-    Broken("a job ends once", "worker_frozen redis_loses", [("prelude", ACK, UNCHECKED)]),
+    Broken("a job ends once", "worker_frozen redis_loses", [("prelude", ACK, UNCHECKED), ("prelude", CLAMPED, TAKEN)]),
     Broken(
         "an id is published once", "redis_loses people_moved", [("prelude", "if id ~= '' then record_id(id) end", "")]
     ),
