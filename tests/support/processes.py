@@ -130,7 +130,8 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it still runs."""
         if self.running:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # the fork server has just reaped it
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Tell it to exit (SIGTERM), without waiting; wakes a frozen process."""
