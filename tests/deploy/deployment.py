@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 from xmlrpc.client import ServerProxy
@@ -149,7 +150,8 @@ class Deployment:
                 self._popen.kill()
                 self._popen.wait()
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just exited by itself
+                os.kill(pid, signal.SIGKILL)
 
 
 def _all_pids() -> list[int]:
