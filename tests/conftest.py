@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -44,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     set_hypothesis_home_dir(config.rootpath / ".cache/hypothesis")
     settings.load_profile("long" if config.getoption("--long") else "quick")
     config.stash[_processes] = []
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by `make test &`; tests interrupt processes
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(_guard)
 
 
