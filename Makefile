@@ -19,7 +19,7 @@ MAP := gischat/web/built/sources.sha256
 export PYTHON
 # So that the tests' processes share compiled modules
 unexport PYTHONDONTWRITEBYTECODE
-# It has one for trio, which takes long to import
+# Hypothesis' plugins import trio, which takes long and is not used
 export HYPOTHESIS_NO_PLUGINS := 1
 
 .DEFAULT_GOAL := help

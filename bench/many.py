@@ -183,7 +183,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _raise_files(people: int, fronts: int) -> bool:
-    """Raise the limit of open files, and the hard limit if that is allowed; children inherit it."""
+    """Raise the limit of open files to what that needs, for children, too; False if that is not allowed."""
     needed = int(max(_most_of_a_front(people, fronts), people / CROWDS)) + MORE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:

@@ -768,11 +768,13 @@ async def test_recent_messages_are_replayed_before_pending_ones() -> None:
 
 
 @virtual_time
-async def test_messages_of_closed_connections_are_replayed_too() -> None:
+@pytest.mark.parametrize("ended", [1, 2])
+async def test_messages_of_closed_connections_are_replayed_too(ended: int) -> None:
+    """Also with a job in flight; the queue is closed again after the replay."""
     scene = Scene()
     job_queue = scene.open()
     scene.submit(job_queue, message("1"), message("2"))
-    for _ in range(2):
+    for _ in range(ended):
         scene.end(scene.broker.jobs[-1])
     scene.dispatcher.close(job_queue)
     scene.dispatcher.replay(CHANNEL, since=0)
@@ -780,19 +782,6 @@ async def test_messages_of_closed_connections_are_replayed_too() -> None:
         scene.end(scene.broker.jobs[-1])
     assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
     assert scene.dispatcher.are_idle
-
-
-@virtual_time
-async def test_a_queue_that_was_closed_with_a_job_in_flight_is_closed_again_after_the_replay() -> None:
-    scene = Scene()
-    job_queue = scene.open()
-    scene.submit(job_queue, message("1"), message("2"))
-    scene.end(scene.broker.jobs[-1])
-    scene.dispatcher.close(job_queue)
-    scene.dispatcher.replay(CHANNEL, since=0)
-    for _ in range(2):
-        scene.end(scene.broker.jobs[-1])
-    assert [msgspec.json.decode(body)["text"] for body in scene.jobs()] == ["1", "2", "1", "2"]
     assert not scene.dispatcher.is_open(job_queue.id)
 
 
