@@ -10,7 +10,7 @@ for _, body in ipairs(redis.call('LRANGE', HISTORY, 0, -1)) do
   local id = id_of(body)
   if is_all or is_wanted[id] then
     redis.call('LREM', HISTORY, 1, body)
-    redis.call('HINCRBY', COUNTERS, 'history_bytes', -remove_place(body))
+    redis.call('HINCRBY', COUNTERS, 'history_bytes', -release_stored(body))
     if id then -- anybody may have written into the history
       is_wanted[id] = nil
       table.insert(found, id)

@@ -184,9 +184,9 @@ local function publish(source, outcome, to, kind, id, body)
     'offset', offset, 'source', source, 'outcome', outcome, 'to', to, 'type', kind, 'id', id, 'body', body)
   -- An offset of 1 reveals that COUNTERS was deleted, a first size that OUTBOX_SIZES was.
   if offset == 1 then redis.call('DEL', OUTBOX_SIZES) end
-  local size, chunked = size_of(body), ''
-  if size > #body then
-    local name, count = chunks_of(body)
+  local name, count, bytes = chunks_of(body)
+  local size, chunked = #body + (bytes or 0), ''
+  if name then
     retain_for_outbox(name, count)
     chunked = ' ' .. name .. ' ' .. count
   end
@@ -209,15 +209,15 @@ end
 
 -- Releases the chunks and removes the place of a message that is not stored any more. Returns the bytes of body and place;
 -- most messages have no place.
-local function remove_place(body)
+local function release_stored(body)
   release_from_history(body)
-  if not PLACED:find(' ' .. (type_of(body) or '') .. ' ', 1, true) then return size_of(body) end
-  local id = id_of(body)
-  local place = id and redis.call('HGET', PLACES, id)
-  if not place then return size_of(body) end
+  local size, id = size_of(body), id_of(body)
+  local may_have_place = id and PLACED:find(' ' .. (type_of(body) or '') .. ' ', 1, true)
+  local place = may_have_place and redis.call('HGET', PLACES, id)
+  if not place then return size end
   redis.call('HDEL', PLACES, id)
   redis.call('HINCRBY', COUNTERS, 'places', -1)
-  return size_of(body) + #place
+  return size + #place
 end
 
 -- Recounts the bytes of all stored messages and places; removes places without a message.
@@ -251,14 +251,14 @@ local function store(body, id, place)
   retain_for_history(body)
   local is_counted = not place or store_place(id, place)
   if length > HISTORY_MESSAGES then -- usually, one message replaces another
-    grown = grown - remove_place(redis.call('LPOP', HISTORY))
+    grown = grown - release_stored(redis.call('LPOP', HISTORY))
     length = length - 1
   end
   local bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', grown)
   -- The history, the places or the counters were deleted.
   if bytes == grown or bytes < 0 or not is_counted then bytes = count_history() end
   while length > 1 and (length > HISTORY_MESSAGES or bytes > HISTORY_BYTES) do
-    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -remove_place(redis.call('LPOP', HISTORY)))
+    bytes = redis.call('HINCRBY', COUNTERS, 'history_bytes', -release_stored(redis.call('LPOP', HISTORY)))
     length = length - 1
   end
   if length == 1 then count_history() end -- … or were restored from an old copy, and the sum is too high

@@ -137,8 +137,7 @@ class JobQueue:
         if self._in_flight is None or number != self._count:
             return
         queued, self._in_flight = self._in_flight, None
-        if self._held or self._at_once:
-            self._release()
+        self._release()
         if not result.is_refusal:
             self._dispatcher.record(self, queued.message)
         if result.outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE) and queued.message.type not in NOT_REPLAYED:
@@ -289,8 +288,7 @@ class JobQueue:
             asyncio.get_running_loop().call_later(self._dispatcher.timings.resend, self._resend_if_current, number)
 
     def _mark_enqueued(self, enqueued: "asyncio.Future[EnqueueResult]") -> None:
-        if self._held or self._at_once:
-            self._release()
+        self._release()
         self._is_enqueued = True
         self._checked_at = asyncio.get_running_loop().time()
         self._entry_id = enqueued.result().entry_id
