@@ -58,16 +58,11 @@ class SharedCharges:
         if not entries:
             return []
         self._seen = newest = entries[-1][0]
-        charges: list[tuple[float, Charge]] = []
-        for entry, fields in entries:
-            try:
-                writer, charge = _parsed(fields)
-            except ValueError:
-                self._foreign.record(self._key, entry)
-                continue
-            if writer != self._writer:
-                charges.append((_seconds_between(entry, newest), charge))
-        return charges
+        return [
+            (_seconds_between(entry, newest), charge)
+            for entry, writer, charge in self._foreign.skip(self._key, entries, _parsed)
+            if writer != self._writer
+        ]
 
     async def _read(self) -> Sequence[Any]:
         if self._seen is None:
@@ -82,12 +77,12 @@ class SharedCharges:
         return found
 
 
-def _parsed(fields: Sequence[bytes]) -> tuple[str, Charge]:
-    """Decode an entry: its writer and charge; raises ValueError if no worker wrote it."""
+def _parsed(entry: bytes, fields: Sequence[bytes]) -> tuple[bytes, str, Charge]:
+    """Decode an entry: its id, writer and charge; raises ValueError if no worker wrote it."""
     writer, address, connection, seconds = (value.decode() for value in fields[1::2])
     if not math.isfinite(float(seconds)):
         raise ValueError(seconds)
-    return writer, Charge(Person(address, connection), float(seconds))
+    return entry, writer, Charge(Person(address, connection), float(seconds))
 
 
 def _forgive(answer: "asyncio.Future[Any]") -> None:

@@ -74,14 +74,8 @@ class Links:
 
     async def load(self) -> None:
         entries = await self._redis.call("XRANGE", self._key, "-", "+", key=self._key)
-        for id, fields in entries or ():
-            values = dict(zip(fields[::2], fields[1::2], strict=True))
-            try:
-                link = Link(*(values[name.encode()].decode() for name in Link._fields))
-            except (KeyError, ValueError):
-                self._foreign.record(self._key, id)
-            else:
-                self._remember(link)
+        for link in self._foreign.skip(self._key, entries or (), _link):
+            self._remember(link)
 
     async def add(self, link: Link) -> None:
         self._remember(link)
@@ -186,6 +180,14 @@ class BridgeStore:
 
     def _nickname_key(self, channel: str, person: str) -> str:
         return self._channel_key(channel, f"nickname:{digest_of(person)}")
+
+
+def _link(_: bytes, fields: Sequence[bytes]) -> Link:
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    try:
+        return Link(*(values[name.encode()].decode() for name in Link._fields))
+    except KeyError as error:
+        raise ValueError(f"it has no field {error}") from None
 
 
 def digest_of(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -60,11 +61,7 @@ class DeadLetters:
             while entries := await self._redis.call(
                 "XRANGE", keys.dead, start, "+", "COUNT", READ_LETTERS, key=keys.dead
             ):
-                for place, fields in entries:
-                    try:
-                        letters.append(_letter(channel, place, fields))
-                    except ValueError:
-                        self._foreign.record(keys.dead, place)
+                letters += self._foreign.skip(keys.dead, entries, partial(_letter, channel))
                 start = "(" + entries[-1][0].decode()
         return letters
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from gischat.bridges.errors import Delayed, Rejected
@@ -71,12 +72,7 @@ class HookLetters:
     async def _of(self, channel: str) -> AsyncIterator[HookLetter]:
         key, start = self._keys[channel], "-"
         while page := await self._redis.call("XRANGE", key, start, "+", "COUNT", PAGE, key=key):
-            for place, fields in page:
-                try:
-                    letter = _letter(channel, place, fields)
-                except ValueError:
-                    self._foreign.record(key, place)
-                    continue
+            for letter in self._foreign.skip(key, page, partial(_letter, channel)):
                 yield letter
             start = "(" + page[-1][0].decode()
 
