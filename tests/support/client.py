@@ -97,6 +97,10 @@ class Client:
         """Every text received so far, in order."""
         return [m["text"] for m in self.received if m["type"] == "text"]
 
+    def without_counts(self) -> list[Message]:
+        """Every message received so far but `nb_users`, which may come between any others, in order."""
+        return [m for m in self.received if m["type"] != "nb_users"]
+
     async def closed(self) -> tuple[int | None, str | None]:
         """Wait until the connection has ended; return close code and reason."""
         async with asyncio.timeout(DEADLINE):

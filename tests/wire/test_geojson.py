@@ -57,7 +57,7 @@ async def test_a_large_layer_is_whole_for_all_and_in_its_place(channel: str, joi
     text = await sender.say()
     for receiver in (sender, other):
         await receiver.until(text=text)
-        layer, last = receiver.received[-2:]
+        layer, last = receiver.without_counts()[-2:]
         assert (layer["type"], last["text"]) == ("geojson", text)
         assert layer["geojson"] == large_layer()
     for rest in rests:
