@@ -23,8 +23,8 @@ from bench.report import machine
 
 FRONTS, MAX_FRONTS = 4, 64
 CROWDS = 8
-BATCHES = 40  # in which the clients join: each has to join within the load generator's deadline
-LINE_BATCHES = 4  # batches of a printed line
+BATCHES = 50  # in which the clients join: each has to join within the load generator's deadline
+LINE_BATCHES = 5  # batches of a printed line
 AT_ONCE = 50  # connections that a process opens at a time
 MORE_FILES = 1000  # open files of a process beyond its connections
 SETTLE_SECONDS = 5.0  # after joining, until garbage has been collected

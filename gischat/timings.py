@@ -34,8 +34,8 @@ class Timings:
     lease_renewal: float = 1.0  # between renewals of the lease
     count: float = 0.25  # throttle of user counts, published by a front and delivered to a room: looks immediate
     # (more than so many users, throttle of the counts delivered to their room): for each count every QGIS fetches the
-    # list of users.
-    count_of_many: tuple[tuple[int, float], ...] = ((300, 3.0), (50, 1.0))
+    # list of users. A front spends less than a thirtieth of a core on counts, however large its rooms are.
+    count_of_many: tuple[tuple[int, float], ...] = ((30_000, 30.0), (10_000, 10.0), (300, 3.0), (50, 1.0))
     # For a nickname's owner to answer when another connection of its address wants the nickname,
     challenge_own: float = 10.0
     # or when another address wants it and the owner's system has acknowledged the ping: its QGIS may be computing.
