@@ -1,9 +1,12 @@
 """The Lua scripts: each is a file in lua/, runs in one slot, and takes effect as a whole or not at all."""
 
 import functools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
+from typing import NamedTuple
 
 from gischat.broker.entries import OPERATOR, PASSES_FREEZE
 from gischat.broker.keys import GROUP
@@ -23,6 +26,8 @@ ACCESS_KEYS_NUMBER = 1000
 
 
 _LUA = Path(__file__).with_name("lua")
+_FUNCTION = re.compile(r"(?:^--.*\n)*^local function (\w+)\([^\0]*?^end\n", re.MULTILINE)
+_COMMENT = re.compile(r"--.*")
 
 MODERATION = frozenset(
     {
@@ -41,10 +46,6 @@ MODERATION = frozenset(
 PRESENCE = frozenset(
     {"register", "restore", "exit", "unregister", "renew_lease", "release_lease", "reap", "repair_nicknames", "sweep"}
 )
-
-BATCHED = frozenset({"renew_lease", "sweep"})  # for many channels at once
-
-SAID = frozenset({"commit", "like", "body_missing"})  # commits of clients' messages; some of PRESENCE are, too
 
 # How many keys a script gets in addition to those that all scripts get: see `ChannelKeys`.
 _OWN_KEYS = dict.fromkeys(MODERATION | {"retained", "snapshot"}, 3) | dict.fromkeys(PRESENCE, 3)
@@ -108,11 +109,8 @@ class Scripts:
     start_survey: Script
 
     def __init__(self, settings: Settings, timings: Timings = Timings()) -> None:
-        limits, prelude = _limits(settings, timings), _read("prelude")
-        self.all = []
-        for name in type(self).__annotations__:
-            own_keys = f"local OWN_KEYS = {_OWN_KEYS.get(name, 0)}\n"
-            self.all.append(_script(name, limits, own_keys, prelude, *_own_head(name), _read(name)))
+        limits = _limits(settings, timings)
+        self.all = [_script(name, limits) for name in type(self).__annotations__]
         for script in self.all:
             setattr(self, script.name, script)
 
@@ -149,13 +147,12 @@ def _limits(settings: Settings, timings: Timings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _own_head(name: str) -> tuple[str, ...]:
-    """The shared functions that this script needs; they are redefined in each run, so only then."""
-    if name in PRESENCE:
-        return _read("ids"), _read("presence"), *([_read("batch")] if name in BATCHED else [])
-    if name in SAID:
-        return (_read("ids"),)
-    return (_read("moderation"),) if name in MODERATION else ()
+class _Piece(NamedTuple):
+    """A part of a file: a function, or what is between two functions."""
+
+    function: str  # its name, or empty
+    text: str
+    words: frozenset[str]
 
 
 @functools.cache
@@ -163,5 +160,37 @@ def _read(name: str) -> str:
     return _LUA.joinpath(f"{name}.lua").read_text("utf-8") + "\n"
 
 
-def _script(name: str, *parts: str) -> Script:
+@functools.cache
+def _pieces(text: str) -> tuple[_Piece, ...]:
+    pieces, end = [], 0
+    for found in _FUNCTION.finditer(text):
+        pieces += [_piece(text[end : found.start()]), _piece(found[0], found[1])]
+        end = found.end()
+    return (*pieces, _piece(text[end:]))
+
+
+def _piece(text: str, function: str = "") -> _Piece:
+    return _Piece(function, text, frozenset(re.findall(r"\w+", _COMMENT.sub("", text))))
+
+
+def _script(name: str, limits: str) -> Script:
+    shared = ["prelude", "ids"]
+    if name in PRESENCE:
+        shared += ["presence", "batch"]
+    if name in MODERATION:
+        shared.append("moderation")
+    own_keys = f"local OWN_KEYS = {_OWN_KEYS.get(name, 0)}\n"
+    parts = (limits, own_keys, *_used(piece for file in (*shared, name) for piece in _pieces(_read(file))))
     return Script(name, parts, sha1("".join(parts).encode(), usedforsecurity=False).hexdigest())
+
+
+def _used(pieces: Iterable[_Piece]) -> list[str]:
+    """The texts without the functions that are not used: a script defines its functions anew in each run."""
+    pieces = list(pieces)
+    used: set[str] = set()
+    new = {""}  # what is between functions
+    while new:
+        used |= new
+        new = {word for piece in pieces if piece.function in new for word in piece.words}
+        new = {piece.function for piece in pieces if piece.function in new} - used
+    return [piece.text for piece in pieces if piece.function in used]
