@@ -39,7 +39,7 @@ class Message:
 
     type: str
     id: str
-    body: bytes | Pieces  # pieces for a photo
+    body: bytes | Pieces  # pieces for photos and layers
     author: str = ""
 
     @property

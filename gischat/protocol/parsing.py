@@ -23,6 +23,8 @@ from gischat.settings import Settings
 
 # In these fields null means absent: clients that serialise a class with all of its fields send it.
 NULL_IS_ABSENT = frozenset({"id", "timestamp", "in_reply_to_id"})
+# Types whose pieces may be checked while they arrive, and the field with these pieces.
+HOLDS_PIECES = {"image": "image_data", "geojson": "geojson"}
 
 
 class MessageParser:
@@ -59,23 +61,24 @@ class MessageParser:
             raise _uncompliant(error, frame if type == "text" else "") from None
 
     def parse_long(self, frame: LongText) -> Message:
-        """As `parse` does. A photo whose pieces have been looked at is not read as a whole; anything else is."""
+        """As `parse` does. A photo or layer whose pieces have been checked is not read as a whole; anything else is."""
         try:
-            return self._photo(frame) or self.parse(frame.whole())
+            return self._checked(frame) or self.parse(frame.whole())
         except (Uncompliant, ValidationError):
             return self.parse(frame.whole())  # in words that tell of the whole
 
-    def _photo(self, frame: LongText) -> Message | None:
-        """The message, if it is a photo that holds the pieces that were taken out; None if it is not."""
+    def _checked(self, frame: LongText) -> Message | None:
+        """The message, if the pieces that were taken out are where its type may have them; None if they are not."""
         members = self._object.decode(frame.text)
-        written = members.image_data
-        if self._type_of(members.type, None) != "image" or written is None or frame.mark not in bytes(written):
+        name = HOLDS_PIECES[frame.type]
+        written = getattr(members, name)
+        if self._type_of(members.type, None) != frame.type or written is None or frame.stand_in not in bytes(written):
             return None
-        longest = self.schemas["image"].fields["image_data"].longest  # type: ignore[attr-defined]
-        if len(written) - len(frame.mark) + frame.piece_bytes > longest + QUOTES:
+        longest = getattr(self.schemas[frame.type].fields[name], "longest", None)
+        if longest is not None and len(written) - len(frame.stand_in) + frame.piece_bytes > longest + QUOTES:
             return None
-        message = self._message(members, "image")
-        before, after = bytes(message.body).split(frame.mark)
+        message = self._message(members, frame.type)
+        before, after = bytes(message.body).split(frame.stand_in)
         return replace(message, body=Pieces([before, *frame.pieces, after]))
 
     def _message(self, members: Any, type: str) -> Message:

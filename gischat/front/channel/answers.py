@@ -56,11 +56,12 @@ class ChannelAnswers:
 
     async def _read_message(self, id: str) -> CachedBody | None:
         body = await self._broker.history.message(self._channel, id)
-        return None if body is None else CachedBody.of(body)
+        return None if body is None else await CachedBody.of(body)
 
     async def _encode_last(self) -> bytes:
-        # The messages are stored as JSON, so nothing is decoded.
-        return b"[" + b",".join((await self._stored.get()).history) + b"]"
+        # The messages are stored as JSON, so nothing is decoded; they may be large, so they are copied only once.
+        separated = [part for body in (await self._stored.get()).history for part in (b",", body)]
+        return b"".join([b"[", *separated[1:], b"]"])
 
     async def _encode_features(self, wanted: places.Wanted = places.ALL) -> bytes:
         stored = await self._places.get()

@@ -65,6 +65,7 @@ class HistoryLoader:
         while joiner.member in self._joining and not joiner.has_history:
             epoch = self._position.epoch
             snapshot = await self._read_patiently(self.stored.get)
+            await snapshot.make_frames()
             if epoch != self._position.epoch:
                 continue  # it may be from the epoch before
             if joiner.member in self._joining:

@@ -6,6 +6,7 @@ in it: messages that are also buffered are left out of the history, and the buff
 earlier one, and lost messages are published again under others.)
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from gischat.broker.access_keys import AccessKey
 from gischat.broker.history import Snapshot
 from gischat.front.channel.fanout import Receiver
 from gischat.front.close_status import HISTORY_TIMEOUT
-from gischat.front.transport.frames import joined, text_frame
+from gischat.front.transport.frames import PIECE_BYTES, joined, text_frame
 from gischat.observability import metrics
 from gischat.observability.metrics import CloseReason
 from gischat.protocol.messages import uncompliant
@@ -29,9 +30,21 @@ class JoinHistory(Snapshot):
     """The stored messages for joiners."""
 
     @cached_property
+    def _made(self) -> list[bytes]:
+        return []
+
+    @property
     def frames(self) -> list[bytes]:
         """All messages as frames, made once for all who join together."""
-        return [text_frame(body) for body in self.history]
+        self._made.extend(map(text_frame, self.history[len(self._made) :]))
+        return self._made
+
+    async def make_frames(self) -> None:
+        """Make the frames; other tasks run after each large one."""
+        while len(self._made) < len(self.history):
+            self._made.append(text_frame(self.history[len(self._made)]))
+            if len(self._made[-1]) > PIECE_BYTES:
+                await asyncio.sleep(0)
 
     @cached_property
     def writes(self) -> list[bytes]:

@@ -246,6 +246,7 @@ class SocketWriter:
     def _say_goodbye(self, code: int, reason: str, told: str = "") -> None:
         if self.close_status is not None:
             return
+        self._fanout.catch_up(self)
         self.stop_writing()
         self.close_status = code, reason
         # After all buffered data, and regardless of its limit: it is small, and the last.

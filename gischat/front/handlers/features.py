@@ -57,7 +57,7 @@ class Features(ChannelHandler):
         if wanted == places.ALL:
             await self.answer_from(room.answers.features)
             return
-        self.answer_with(CachedBody.of(await self.redis(room.answers.chosen_features(wanted))))
+        self.answer_with(await CachedBody.of(await self.redis(room.answers.chosen_features(wanted))))
 
     def _wanted(self) -> Wanted:
         return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
@@ -129,7 +129,7 @@ class MessageAsGeoJson(StoredMessage):
         if place is None:
             await self.stored(id)
             raise HTTPError(404, NO_PLACE)
-        self.answer_with(CachedBody.of(places.collection([places.decode(place)])))
+        self.answer_with(await CachedBody.of(places.collection([places.decode(place)])))
 
 
 class MessageAsGeoPackage(StoredMessage):

@@ -1,11 +1,15 @@
 """The cache: concurrent requests share one read, which is never older than the last invalidation."""
 
 import asyncio
+from collections.abc import Awaitable
+from hashlib import blake2b
 
 import pytest
 
 from gischat.errors import Unavailable
-from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
+from gischat.front.channel.cache import TAGGED_BYTES, CachedAnswer, CachedBody, ReadPacer, SharedRead
+from gischat.front.channel.join_buffer import JoinHistory
+from gischat.front.transport.frames import PIECE_BYTES, text_frame
 from gischat.timings import Timings
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
@@ -162,3 +166,26 @@ async def test_large_answers_are_read_at_a_limited_rate() -> None:
         for source in sources:
             if not source.reads[-1].done():
                 await source.answer(body)
+
+
+async def steps_of(work: Awaitable[object]) -> int:
+    """The number of other tasks' turns meanwhile."""
+    turns, task = 0, asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+async def test_the_tag_of_a_large_answer_is_that_of_the_whole_and_computed_in_steps() -> None:
+    body = bytes(5 * TAGGED_BYTES + 1)
+    assert await steps_of(CachedBody.of(body)) >= 6
+    assert (await CachedBody.of(body)).etag == f'"{blake2b(body, digest_size=16).hexdigest()}"'
+
+
+async def test_frames_of_large_stored_messages_are_made_once_and_in_steps() -> None:
+    bodies = [bytes(PIECE_BYTES + number) for number in range(6)]
+    history = JoinHistory(1, bodies)
+    assert await steps_of(asyncio.gather(history.make_frames(), history.make_frames())) >= 4
+    assert history.frames == [text_frame(body) for body in bodies]
+    assert JoinHistory(1, bodies).frames == history.frames

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gischat.front.channel.fanout import BROKEN, Fanout, Send
-from gischat.front.transport.frames import text_frame
+from gischat.front.channel.fanout import AT_ONCE, BROKEN, Fanout, Send
+from gischat.front.transport.frames import PIECE_BYTES, text_frame
 from tests.gischat.front.fakes import frames_in
 from tests.gischat.front.scene import Scene, Start, close_frame
 from tests.support.waiting import DEADLINE, until
@@ -43,6 +43,31 @@ def failing(error: OSError) -> Send:
 
 
 # The calls to listeners
+
+
+async def test_large_data_is_queued_for_some_in_a_turn_and_each_gets_all_in_order() -> None:
+    audience, people = Fanout(), [Scripted(len) for _ in range(3 * AT_ONCE)]
+    for one in people:
+        one.send_now = lambda data, to=one: to.written.append(data) or len(data)  # type: ignore[misc, func-returns-value]
+        audience.add(one)
+    layers, text = [bytes(PIECE_BYTES + 1), bytes(PIECE_BYTES + 2)], b"a text"
+    audience.send(layers[0])
+    assert [len(one.written) for one in people] == [1] * AT_ONCE + [0] * 2 * AT_ONCE
+    audience.send(layers[1])
+    audience.send(text)
+    *staying, closing, leaving = people
+    audience.discard(leaving)
+    audience.catch_up(closing)
+    assert closing.written == [*layers, text]
+    assert len(audience) == len(people) - 1
+    while staying[-1].written != [*layers, text]:
+        before = sum(len(one.written) for one in people)
+        await asyncio.sleep(0)
+        assert before < sum(len(one.written) for one in people) <= before + 3 * AT_ONCE
+    await asyncio.sleep(0)
+    audience.send(text)
+    assert {tuple(one.written) for one in [*staying, closing]} == {(*layers, text, text)}
+    assert leaving.written == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Photos are parsed in pieces: the result is the same, and no step of the event loop handles a whole photo."""
+"""Photos and layers are parsed in pieces: the result is the same, and no step of the event loop handles a whole one."""
 
 import asyncio
 import time
@@ -22,6 +22,9 @@ CHUNK = 2**18
 HEAD = {"id": "6e7ebd47-04a8-4e3f-9b8a-0d6b3b1f4f4e", "timestamp": 1}
 RUN = "iVBORw0KGgo/+8AB" * (3 * PIECE_BYTES // 16 + 5)
 PHOTO = {"type": "image", "author": "jane", "image_data": RUN} | HEAD
+RING = [[number, -number / 7, None] for number in range(6_500)]
+FEATURE = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [RING]}, "properties": {"name": "é"}}
+LAYER = {"type": "geojson", "author": "jane", "layer_name": "roads", "crs_wkt": "", "crs_authid": "EPSG:4326"} | HEAD
 TEXTS = {
     "a photo": PHOTO,
     "… with the data first": {"image_data": RUN, "type": "image", "author": "jane", "avatar": "é"} | HEAD,
@@ -31,6 +34,7 @@ TEXTS = {
     "… whose author is as long": PHOTO | {"author": RUN},
     "… that holds another thing as long": PHOTO | {"image_data": "iVBORw0K", "comment": RUN},
     "… whose data is a list": PHOTO | {"image_data": [RUN]},
+    "a layer": LAYER | {"geojson": {"type": "FeatureCollection", "features": [FEATURE]}, "style": "<qml/>"},
     "a text": {"type": "text", "author": "jane", "text": RUN} | HEAD,
     "a script": {"type": "script", "author": "jane", "name": "x.py", "raw_pycode": RUN} | HEAD,
     "no object": [RUN],
@@ -100,22 +104,37 @@ def watched() -> Iterator[list[float]]:
         yield steps
 
 
-async def test_no_step_of_the_loop_takes_as_long_as_a_whole_photo() -> None:
-    parser, photo = MessageParser(settings()), WRITTEN["a photo"].replace(RUN, RUN * 20)
-    sent, ratios = frame(photo.encode()), list[float]()
+def long_one(name: str) -> str:
+    """A photo or layer of megabytes."""
+    repeated = RUN if name == "a photo" else msgspec.json.encode(RING)[1:-1].decode()
+    return WRITTEN[name].replace(repeated, ("" if name == "a photo" else ",").join([repeated] * 20))
+
+
+@pytest.mark.parametrize("name", ["a photo", "a layer"])
+def test_no_step_has_more_than_two_pieces_to_parse(name: str) -> None:
+    taken = in_pieces(long_one(name))
+    assert isinstance(taken, LongText)
+    assert max(map(len, [*taken.pieces, taken.text])) <= 2 * PIECE_BYTES < taken.size / 20
+    assert isinstance(MessageParser(settings()).parse_long(taken).body, Pieces)
+
+
+@pytest.mark.parametrize("name", ["a photo", "a layer"])
+async def test_no_step_of_the_loop_takes_as_long_as_a_whole_text(name: str) -> None:
+    parser, text = MessageParser(settings()), long_one(name)
+    sent, ratios = frame(text.encode()), list[float]()
     async with scenes() as (scene,):
         for _ in range(3):
             bodies: list[Any] = []
-            scene.receive = lambda text, to=bodies: to.append(_parsed(parser, text).body)  # type: ignore[method-assign]
+            scene.receive = lambda found, to=bodies: to.append(_parsed(parser, found).body)  # type: ignore[method-assign]
             with watched() as steps:
                 for at in range(0, len(sent), CHUNK):
                     await scene.send(sent[at : at + CHUNK])
                 await until(lambda has=bodies: bool(has))
-                for at in range(0, len(photo), CHUNK):  # as it is uploaded to Redis
+                for at in range(0, len(text), CHUNK):  # as it is uploaded to Redis
                     assert len(bodies[0][at : at + CHUNK]) <= CHUNK
                     await asyncio.sleep(0)
             since = time.thread_time()
-            parser.parse(photo.encode().decode())
+            parser.parse(text.encode().decode())
             ratios.append(max(steps) / (time.thread_time() - since))
     assert min(ratios) < 0.25, ratios
 
