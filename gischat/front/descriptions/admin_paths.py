@@ -1,6 +1,6 @@
 """The paths for moderation, `/admin`."""
 
-from collections.abc import Iterable
+from typing import Any
 
 from marshmallow import Schema
 
@@ -12,6 +12,8 @@ from gischat.front.descriptions.answers import (
     answer,
     json_content,
     list_of,
+    operation,
+    parameter,
     reference,
 )
 from gischat.front.handlers import admin_schemas
@@ -30,8 +32,8 @@ PARTLY = {
     )
 }
 UNFIT = {"422": answer("The body is not as described", Faults)}
-ONLY_IN = {"name": "channel", "in": "query", "schema": {"type": "string"}, "description": "Only in this channel."}
-REASON = {"name": "reason", "in": "query", "schema": {"type": "string"}, "description": "The reason for the user."}
+ONLY_IN = parameter("channel", {"type": "string"}, "Only in this channel.")
+REASON = parameter("reason", {"type": "string"}, "The reason for the user.")
 
 
 ONE_SUBJECT = {"oneOf": [{"required": ["address"]}, {"required": ["nickname"]}]}
@@ -43,22 +45,15 @@ def _moderates(
     *,
     errors: JsonObject | None = None,
     asks: str | None = None,
-    query: Iterable[JsonObject] = (),
     status: str = "200",
+    **more: Any,
 ) -> JsonObject:
     """An operation that requires the moderators' token."""
-    operation: JsonObject = {
-        "tags": [MODERATION],
-        "summary": summary,
-        "security": SECURITY,
-        "responses": {status: answer(summary, schema), **UNAUTHORIZED, **PARTLY, **(errors or {})},
-    }
+    responses = {status: answer(summary, schema), **UNAUTHORIZED, **PARTLY, **(errors or {})}
     if asks is not None:
-        operation |= {"requestBody": {"required": True, **json_content(reference(asks))}}
-        operation["responses"] |= UNFIT
-    if query:
-        operation |= {"parameters": list(query)}
-    return operation
+        responses |= UNFIT
+        more["requestBody"] = {"required": True, **json_content(reference(asks))}
+    return operation(MODERATION, summary, responses, security=SECURITY, **more)
 
 
 def _unknown(what: str) -> JsonObject:
@@ -101,7 +96,7 @@ ADMIN_PATHS: dict[str, JsonObject] = {
             "Disconnect the client registered under a nickname",
             admin_schemas.Disconnected,
             errors=NO_USER,
-            query=[REASON],
+            parameters=[REASON],
         )
     },
     "/admin/users/{nickname}": {
@@ -109,11 +104,13 @@ ADMIN_PATHS: dict[str, JsonObject] = {
             "Disconnect the clients registered under a nickname, in every channel",
             admin_schemas.Disconnected,
             errors=NO_USER,
-            query=[REASON],
+            parameters=[REASON],
         )
     },
     "/admin/connections": {
-        "get": _moderates("The connections of all fronts", admin_schemas.Connections, errors=UNKNOWN, query=[ONLY_IN])
+        "get": _moderates(
+            "The connections of all fronts", admin_schemas.Connections, errors=UNKNOWN, parameters=[ONLY_IN]
+        )
     },
     "/admin/bans": {
         "get": _moderates("The current bans", list_of(reference("Ban"))),
@@ -130,7 +127,7 @@ ADMIN_PATHS: dict[str, JsonObject] = {
             "Lift a ban",
             admin_schemas.UnbannedSchema,
             errors=_unknown("There is no such ban, or channel"),
-            query=[ONLY_IN],
+            parameters=[ONLY_IN],
         )
     },
     "/admin/keys": {

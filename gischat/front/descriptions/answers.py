@@ -91,10 +91,19 @@ def answer(description: str, schema: type[Schema] | JsonObject) -> JsonObject:
     return {"description": description, **json_content(schema)}
 
 
+def operation(tag: str, summary: str, responses: JsonObject, **more: Any) -> JsonObject:
+    return {"tags": [tag], "summary": summary, "responses": responses, **more}
+
+
 def get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: JsonObject | None = None) -> JsonObject:
     limits = {} if tag == OPERATION else TOO_MANY
-    responses = {"200": answer(summary, schema), **(errors or {}), **limits}
-    return {"get": {"tags": [tag], "summary": summary, "responses": responses}}
+    return {"get": operation(tag, summary, {"200": answer(summary, schema), **(errors or {}), **limits})}
+
+
+def parameter(name: str, schema: JsonObject, description: str, *, where: str = "query") -> JsonObject:
+    """An optional parameter; a list's values are separated by commas."""
+    commas = {"style": "form", "explode": False} if schema["type"] == "array" else {}
+    return {"name": name, "in": where, "schema": schema, "description": description, **commas}
 
 
 SERVER, CHANNEL, OPERATION = "The server", "A channel", "Operation"
