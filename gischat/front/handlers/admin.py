@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 from marshmallow import Schema, ValidationError
-from tornado.routing import URLSpec
 from tornado.web import HTTPError
 
 from gischat.broker.client import TOO_BUSY, ConnectionLost
@@ -37,22 +36,6 @@ ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
 IN_DOUBT = "It is not known yet whether this was done: look, and do it again if it was not."
 WRONG_TOKEN = "The admin token is missing or wrong."
-
-
-def routes(front: Services) -> list[URLSpec]:
-    """The paths of moderation."""
-    parts = {"front": front}
-    return [
-        URLSpec(r"/admin/channels", Channels, parts),
-        URLSpec(r"/admin/channels/([^/]+)/messages", Messages, parts),
-        URLSpec(r"/admin/channels/([^/]+)/messages/([^/]+)", Message, parts),
-        URLSpec(r"/admin/channels/([^/]+)/freeze", Freezing, parts),
-        URLSpec(r"/admin/channels/([^/]+)/announcements", Announcements, parts),
-        URLSpec(r"/admin/channels/([^/]+)/users/([^/]+)", ChannelUser, parts),
-        URLSpec(r"/admin/announcements", Announcements, parts),
-        URLSpec(r"/admin/users/([^/]+)", User, parts),
-        URLSpec(r"/admin/connections", Connections, parts),
-    ]
 
 
 class AdminError(HTTPError):
@@ -289,3 +272,16 @@ def _channel(name: str, connections: int, freeze: Freeze | None) -> dict[str, An
         "frozen_since": freeze.since if freeze else None,
         "frozen_by": freeze.by if freeze else None,
     }
+
+
+ROUTES = (
+    (r"/admin/channels", Channels),
+    (r"/admin/channels/([^/]+)/messages", Messages),
+    (r"/admin/channels/([^/]+)/messages/([^/]+)", Message),
+    (r"/admin/channels/([^/]+)/freeze", Freezing),
+    (r"/admin/channels/([^/]+)/announcements", Announcements),
+    (r"/admin/channels/([^/]+)/users/([^/]+)", ChannelUser),
+    (r"/admin/announcements", Announcements),
+    (r"/admin/users/([^/]+)", User),
+    (r"/admin/connections", Connections),
+)

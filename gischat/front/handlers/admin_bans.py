@@ -5,19 +5,12 @@ import time
 from typing import Any
 
 import msgspec
-from tornado.routing import URLSpec
 
 from gischat.broker.moderation import Ban
 from gischat.front.auth.bans import ban_subject, network_of
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.admin import AdminError, AdminHandler
-from gischat.front.services import Services
 from gischat.protocol.messages import now
-
-
-def routes(front: Services) -> list[URLSpec]:
-    parts = {"front": front}
-    return [URLSpec(r"/admin/bans", Bans, parts), URLSpec(r"/admin/bans/([^/]+)", BanById, parts)]
 
 
 class Bans(AdminHandler):
@@ -69,3 +62,6 @@ def _shown(ban: Ban, channel: str | None) -> dict[str, Any]:
     content = msgspec.structs.asdict(ban)
     del content["is_everywhere"]
     return {"id": ban.id, "channel": channel, **content}
+
+
+ROUTES = ((r"/admin/bans", Bans), (r"/admin/bans/([^/]+)", BanById))

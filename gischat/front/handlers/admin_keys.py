@@ -6,19 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from tornado.routing import URLSpec
-
 from gischat.broker.access_keys import ID_LENGTH, AccessKey, access_key, new_secret
 from gischat.front.auth.access_keys import PREFIX
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.admin import AdminError, AdminHandler
-from gischat.front.services import Services
 from gischat.protocol.messages import now
-
-
-def routes(front: Services) -> list[URLSpec]:
-    parts = {"front": front}
-    return [URLSpec(r"/admin/keys", Keys, parts), URLSpec(r"/admin/keys/([^/]+)", KeyById, parts)]
 
 
 class Keys(AdminHandler):
@@ -69,3 +61,6 @@ def _shown(key: AccessKey, channels: Iterable[str]) -> dict[str, Any]:
         "by": key.by,
         "note": key.note,
     }
+
+
+ROUTES = ((r"/admin/keys", Keys), (r"/admin/keys/([^/]+)", KeyById))
