@@ -13,7 +13,7 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -168,6 +168,22 @@ class Bridge(Retrying, ABC):
             while len(self._retracted) > MAX_RETRACTED:
                 del self._retracted[next(iter(self._retracted))]
             await self.participant.broker.moderation.delete_messages(channel, ids)
+
+    async def take_each(
+        self, channel: str, events: Iterable[Mapping[str, Any]], take: Callable[[Mapping[str, Any]], Awaitable[None]]
+    ) -> None:
+        """Take events of a channel's room in order; those that are rejected or unreadable are logged and skipped."""
+        for event in events:
+            if self.stop.is_set():
+                raise Stopped
+            try:
+                await take(event)
+            except (Delayed, Stopped, *REDIS_FAULTS):
+                raise
+            except Rejected as error:
+                log.warning("an event was not passed on: %s", error, extra={"channel": channel})
+            except Exception:
+                log.exception("an event could not be read", extra={"channel": channel})
 
     def is_retracted(self, event: str) -> bool:
         """Whether the event was deleted in the other chat."""

@@ -38,9 +38,11 @@ class Attachment:
 
 
 async def fetched(
-    bridge: Bridge, download: Callable[[str], Awaitable[bytes]], attachment: Attachment
+    bridge: Bridge, download: Callable[[str], Awaitable[bytes]], attachment: Attachment | None
 ) -> Sequence[Mapping[str, Any]]:
     """Download a file and convert it to a message; if that fails, to a text with the reason."""
+    if attachment is None:
+        return ()
     longest, most = bridge.settings.max_message_length, _max_bytes_of(bridge.settings)[attachment.type]
     too_large = TOO_LARGE.format(kilobytes=most // 1000)
     if attachment.announced_bytes > most:

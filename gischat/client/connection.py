@@ -1,12 +1,12 @@
 """A connection that reconnects automatically, until the server refuses it."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from msgspec import DecodeError
 
+from gischat.backoff import Backoff
 from gischat.client.errors import ChatError, Refused, Unreachable
 from gischat.client.messages import Received, UncompliantMessage, parse
 from gischat.client.websocket import Websocket
@@ -53,7 +53,8 @@ class Connection:
         self._websocket_ended = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._attempt = 0
+        self._backoff = Backoff(FIRST_DELAY, MAX_DELAY)
+        self._is_restarting = False
         self._last_uncompliant: tuple[UncompliantMessage, int] | None = None  # it may be the reason of a close
         self._delivery_timer: asyncio.TimerHandle | None = None
         self._failure: ChatError | None = None
@@ -70,7 +71,8 @@ class Connection:
     def restart(self) -> None:
         """Close the websocket; a new one follows at once."""
         if self._websocket is not None:
-            self._attempt = -1
+            self._is_restarting = True
+            self._backoff.reset()
             self._websocket_ended.set()
 
     def fail(self, error: ChatError) -> None:
@@ -141,7 +143,7 @@ class Connection:
             self._last_uncompliant = message, len(frame)
             self._delivery_timer = asyncio.get_running_loop().call_later(GOODBYE_PAUSE, self._deliver_uncompliant)
         else:
-            self._attempt = 0  # only now, to keep backing off from a server that accepts and closes at once
+            self._backoff.reset()  # only now, to keep backing off from a server that accepts and closes at once
             self._listener.on_message(message, len(frame))
 
     def _take_uncompliant(self) -> tuple[UncompliantMessage, int] | None:
@@ -167,10 +169,6 @@ class Connection:
         return TOO_FAST_DELAY if reason == TOO_FAST else self._back_off()
 
     def _back_off(self) -> float:
-        """The delay of the next attempt: exponential, and random within its second half, so that the clients of a
-        restarted server do not reconnect at once. 0 after `restart`."""
-        self._attempt += 1
-        if self._attempt == 0:
-            return 0.0
-        delay: float = min(MAX_DELAY, FIRST_DELAY * 2 ** (self._attempt - 1))
-        return delay * (0.5 + random.random() / 2)
+        """The seconds until the next attempt; 0 after `restart`."""
+        is_restart, self._is_restarting = self._is_restarting, False
+        return 0.0 if is_restart else self._backoff.next()

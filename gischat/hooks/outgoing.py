@@ -49,16 +49,14 @@ class OutgoingHooks:
             _Hook(channel, url, self._participant, delivery, letters, self._settings, self._timings, stop)
             for channel, url in dict.fromkeys(self._settings.outgoing_hooks)
         ]
-        tasks = [asyncio.create_task(hook.run()) for hook in hooks]
-        stopping = asyncio.create_task(stop.wait())
         try:
-            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            await asyncio.wait(tasks, timeout=self._timings.drain)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(hook.run()) for hook in hooks]
+                await stop.wait()
+                await asyncio.wait(tasks, timeout=self._timings.drain)
+                for task in tasks:
+                    task.cancel()
         finally:
-            for task in (*tasks, stopping):
-                task.cancel()
             delivery.close()
 
 
@@ -95,22 +93,14 @@ class _Hook(Retrying):
         with contextlib.suppress(Stopped):
             await self.attempt(self._cursor.load)
             log.info("messages are posted to %s from now on", self._host, extra={"channel": self._channel})
-            while not self.stop.is_set():
-                await self._post_next()
+            await self.follow(self._cursor, self._news, self._pass_on)
 
-    async def _post_next(self) -> None:
-        entries = await self.attempt(self._cursor.read)
-        for entry in entries:
-            self._count("missed", self._cursor.missed_before(entry))
-            if entry.publication.is_broadcast and entry.publication.type not in NOT_POSTED:
-                await self._post(entry)
+    async def _pass_on(self, entry: Entry) -> None:
+        self._count("missed", self._cursor.missed_before(entry))
+        if entry.publication.is_broadcast and entry.publication.type not in NOT_POSTED:
+            await self._post(entry)
             self._cursor.advance(entry)
-            await self.attempt(self._cursor.save)
-        if not entries:
-            with contextlib.suppress(TimeoutError):  # a timeout, because several hooks of a channel share the event
-                await self.until_stopped(asyncio.wait_for(self._news.wait(), self.timings.outbox_read))
-            self._news.clear()
-            await self.attempt(self._cursor.rewind)
+            await self.attempt(self._cursor.save)  # at once, so that the next process does not post it again
 
     async def _post(self, entry: Entry) -> None:
         """Post a message until it is accepted, given up, or deleted by a moderator."""

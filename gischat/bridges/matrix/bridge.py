@@ -4,15 +4,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gischat.bridges.base import Bridge, Incoming
-from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.errors import Delayed, Rejected, Trouble
 from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
 from gischat.bridges.matrix.incoming import convert
 from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
-from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.participant import Participant
 from gischat.bridges.shapes import as_list, as_object, as_text
 from gischat.bridges.store import event_of
 from gischat.bridges.wording import LIKE
@@ -160,17 +161,7 @@ class MatrixBridge(Bridge):
             events = events[entered[-1] :]  # earlier messages are not bridged
         elif timeline.get("limited") is True:
             events = await self._earlier(channel, room, as_text(timeline.get("prev_batch")), since) + events
-        for event in events:
-            if self.stop.is_set():
-                raise Stopped
-            try:
-                await self._take(channel, room, event)
-            except (Delayed, Stopped, *REDIS_FAULTS):
-                raise
-            except Rejected as error:
-                log.warning("an event was not passed on: %s", error, extra={"channel": channel})
-            except Exception:
-                log.exception("an event could not be read", extra={"channel": channel})
+        await self.take_each(channel, events, partial(self._take, channel, room))
 
     def _is_own_entry(self, event: Mapping[str, Any]) -> bool:
         if event.get("type") != "m.room.member" or event.get("state_key") != self._user:
@@ -220,9 +211,7 @@ class MatrixBridge(Bridge):
         found = convert(content, self.settings.max_message_length)
         if found is None or (found.replaces and not self.links[channel].of_event(found.replaces)):
             return
-        contents = list(found.contents)
-        if found.attachment is not None:
-            contents = [*await fetched(self, self._client.download, found.attachment), *contents]
+        contents = [*await fetched(self, self._client.download, found.attachment), *found.contents]
         at = event.get("origin_server_ts")
         timestamp = at // 1000 if isinstance(at, int) and at > 0 else int(time.time())
         if contents:

@@ -5,15 +5,16 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from gischat.bridge_settings import TelegramChat
 from gischat.bridges.base import Bridge, Incoming
-from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.errors import Delayed, Rejected, Trouble
 from gischat.bridges.files import fetched, max_bytes
-from gischat.bridges.participant import REDIS_FAULTS, Participant
+from gischat.bridges.participant import Participant
 from gischat.bridges.shapes import as_integer, as_list, as_object
 from gischat.bridges.store import Link, event_of
 from gischat.bridges.telegram.client import Migrated, TelegramClient
@@ -166,7 +167,7 @@ class TelegramBridge(Bridge):
             channel = self._channel_of(update)
             if channel:
                 by_channel.setdefault(channel, []).append(update)
-        takes = [self._take_all(channel, updates) for channel, updates in by_channel.items()]
+        takes = [self.take_each(name, updates, partial(self._take, name)) for name, updates in by_channel.items()]
         for end in await asyncio.gather(*takes, return_exceptions=True):
             if end is not None:
                 raise end
@@ -189,19 +190,6 @@ class TelegramBridge(Bridge):
             log.info("the bot is in a group that is not bridged: %d%s", chat, f"/{topic}" if topic else "")
         return found
 
-    async def _take_all(self, channel: str, updates: Sequence[Mapping[str, Any]]) -> None:
-        for update in updates:
-            if self.stop.is_set():
-                raise Stopped
-            try:
-                await self._take(channel, update)
-            except (Delayed, Stopped, *REDIS_FAULTS):
-                raise
-            except Rejected as error:
-                log.warning("an update was not passed on: %s", error, extra={"channel": channel})
-            except Exception:
-                log.exception("an update could not be read", extra={"channel": channel})
-
     async def _take(self, channel: str, update: Mapping[str, Any]) -> None:
         message = _message(update)
         event = f"{as_integer(as_object(message.get('chat')).get('id'))}/{as_integer(message.get('message_id'))}"
@@ -219,9 +207,7 @@ class TelegramBridge(Bridge):
         found = convert(message, self.settings.max_message_length, self.settings.max_image_size)
         if found is None:
             return
-        contents = list(found.contents)
-        if found.attachment is not None:
-            contents = [*await fetched(self, self._client.download, found.attachment), *contents]
+        contents = [*await fetched(self, self._client.download, found.attachment), *found.contents]
         answered = as_integer(as_object(message.get("reply_to_message")).get("message_id"))
         await self._publish(channel, event, who, contents, message, f"{event.partition('/')[0]}/{answered}")
 
