@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from tornado.httpclient import HTTPClientError, HTTPResponse
+from tornado.httpclient import HTTPClientError
 from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
 
 from gischat.bridges.errors import Delayed, TooLarge, Trouble
@@ -17,14 +17,20 @@ JSON = "application/json"
 class HttpClient:
     """Connections to one server, whose answers have a maximum size. Redirects are not followed."""
 
-    def __init__(self, server: str, timings: Timings, max_bytes: int, *, of_files: bool = False) -> None:
+    def __init__(
+        self, server: str, url: str, timings: Timings, max_bytes: int, *, token: str = "", of_files: bool = False
+    ) -> None:
         """Create it.
 
         Args:
             server: its name in errors.
+            url: precedes all paths.
+            token: a bearer token.
             of_files: the answers are files, of which few are fetched at a time; a large one is no fault of the server.
         """
         self._server = server
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._max_bytes = max_bytes
         self._of_files = of_files
         # Not decompressed, so that a small answer cannot become a large one.
@@ -33,8 +39,16 @@ class HttpClient:
             force_instance=True, max_clients=4 if of_files else 10, defaults=defaults, max_body_size=max_bytes
         )
 
-    async def fetch(self, url: str, failure: Callable[[HTTPClientError], Exception], **request: Any) -> HTTPResponse:
-        """Send a request, with the arguments of Tornado's `HTTPRequest`; returns an answer 2xx.
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        failure: Callable[[HTTPClientError], Exception],
+        seconds: float,
+        body: bytes | None = None,
+        content_type: str = JSON,
+    ) -> bytes:
+        """Send a request, and wait for so many seconds; returns the body of an answer 2xx.
 
         Raises:
             Delayed: the server cannot be reached.
@@ -43,7 +57,15 @@ class HttpClient:
         """
         head: list[str] = []
         try:
-            return await self._client.fetch(url, header_callback=head.append, **request)
+            response = await self._client.fetch(
+                self._url + path,
+                method=method,
+                headers={**self._headers, "Content-Type": content_type},
+                body=body,
+                request_timeout=seconds,
+                header_callback=head.append,
+            )
+            return response.body
         except HTTPTimeoutError:
             reason = "does not answer in time"
         except HTTPStreamClosedError:

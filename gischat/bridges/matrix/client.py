@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-from tornado.httpclient import HTTPClientError, HTTPResponse
+from tornado.httpclient import HTTPClientError
 
 from gischat.bridges.errors import Delayed, Rejected, Trouble
-from gischat.bridges.http import JSON, HttpClient, error_body, json_object
+from gischat.bridges.http import HttpClient, error_body, json_object
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 32 * 2**20  # of JSON: a sync of many rooms after a night
@@ -25,12 +25,11 @@ class MatrixClient:
     """One account on one homeserver. The token is sent only to that address: redirects are not followed."""
 
     def __init__(self, homeserver: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
-        self._homeserver = homeserver
-        self._token = token
         self._timings = timings
+        connected = partial(HttpClient, "the homeserver", homeserver, timings, token=token)
         # Files have a client of their own, because its size limit differs, and so that calls do not wait for files.
-        self._api = HttpClient("the homeserver", timings, MAX_ANSWER_BYTES)
-        self._files = HttpClient("the homeserver", timings, max(max_file_bytes, 1), of_files=True)
+        self._api = connected(MAX_ANSWER_BYTES)
+        self._files = connected(max(max_file_bytes, 1), of_files=True)
 
     async def whoami(self) -> str:
         """The account's user id."""
@@ -85,8 +84,8 @@ class MatrixClient:
     async def upload(self, file: bytes, content_type: str, name: str) -> str:
         """Upload a file to the media repository; returns its mxc: URL."""
         path = f"/_matrix/media/v3/upload?{urlencode({'filename': name})}"
-        response = await self._fetch(self._api, "POST", path, file, content_type, seconds=self._timings.bridge_file)
-        return _text(_parsed(response), "content_uri")
+        body = await self._api.fetch("POST", path, _failure, self._timings.bridge_file, file, content_type)
+        return _text(_parsed(body), "content_uri")
 
     async def download(self, address: str) -> bytes:
         """Download a file from the media repository by its mxc: URL.
@@ -98,14 +97,11 @@ class MatrixClient:
         if not address.startswith("mxc://") or not server or not media or "/" in media:
             raise Rejected("its file has no address")
         where = f"{_quoted(server)}/{_quoted(media)}?timeout_ms={int(self._timings.bridge_answer * 500)}"
+        fetch = partial(self._files.fetch, failure=_failure, seconds=self._timings.bridge_file)
         try:
-            response = await self._download(f"/_matrix/client/v1/media/download/{where}")
+            return await fetch("GET", f"/_matrix/client/v1/media/download/{where}")
         except Unrecognized:  # a server before Matrix 1.11
-            response = await self._download(f"/_matrix/media/v3/download/{where}&allow_redirect=false")
-        return response.body
-
-    async def _download(self, path: str) -> HTTPResponse:
-        return await self._fetch(self._files, "GET", path, seconds=self._timings.bridge_file)
+            return await fetch("GET", f"/_matrix/media/v3/download/{where}&allow_redirect=false")
 
     async def _call(
         self,
@@ -117,28 +113,8 @@ class MatrixClient:
         of_room: bool = False,
     ) -> dict[str, Any]:
         body = None if content is None else msgspec.json.encode(content)
-        seconds = seconds or self._timings.bridge_answer
-        return _parsed(await self._fetch(self._api, method, path, body, seconds=seconds, of_room=of_room))
-
-    async def _fetch(
-        self,
-        client: HttpClient,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        content_type: str = JSON,
-        *,
-        seconds: float,
-        of_room: bool = False,
-    ) -> HTTPResponse:
-        return await client.fetch(
-            self._homeserver + path,
-            partial(_failure, of_room=of_room),
-            method=method,
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
-            body=body,
-            request_timeout=seconds,
-        )
+        failure, seconds = partial(_failure, of_room=of_room), seconds or self._timings.bridge_answer
+        return _parsed(await self._api.fetch(method, path, failure, seconds, body))
 
 
 class BadRequest(Rejected):
@@ -153,7 +129,7 @@ class Unrecognized(Rejected):
     """The homeserver does not know this endpoint."""
 
 
-def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:
+def _failure(error: HTTPClientError, *, of_room: bool = False) -> Exception:
     """The exception for an answer other than 200, without the server's text, which may quote messages."""
     answer = error_body(error)
     code = answer.get("errcode")
@@ -182,8 +158,8 @@ def _retry_after(error: HTTPClientError, answer: Mapping[str, Any]) -> float | N
     return None if seconds is None else min(max(seconds, 0.0), 600.0)
 
 
-def _parsed(response: HTTPResponse) -> dict[str, Any]:
-    answer = json_object(response.body)
+def _parsed(body: bytes) -> dict[str, Any]:
+    answer = json_object(body)
     if answer is None:
         raise Delayed(Trouble.SERVER_ERROR, "the homeserver answers something that is no JSON object")
     return answer

@@ -48,14 +48,13 @@ class TelegramClient:
     """One bot. The token is sent only to the API's address: redirects are not followed."""
 
     def __init__(self, api: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
-        self._api = api
         self._token = token
         self._timings = timings
         # Files need another size limit; updates need a connection of their own, which would block all others.
-        self._polling = HttpClient("the Bot API", timings, MAX_ANSWER_BYTES)
-        self._calling = HttpClient("the Bot API", timings, MAX_ANSWER_BYTES)
+        self._polling = HttpClient("the Bot API", f"{api}/bot{token}/", timings, MAX_ANSWER_BYTES)
+        self._calling = HttpClient("the Bot API", f"{api}/bot{token}/", timings, MAX_ANSWER_BYTES)
         max_file_bytes = min(max(max_file_bytes, 1), MAX_FILE_BYTES)
-        self._files = HttpClient("the Bot API", timings, max_file_bytes, of_files=True)
+        self._files = HttpClient("the Bot API", f"{api}/file/bot{token}/", timings, max_file_bytes, of_files=True)
 
     async def updates(self, offset: int, wait: float) -> list[dict[str, Any]]:
         """Wait for the updates from `offset` on, which confirms all earlier ones. With -1: the newest one; with 0: all
@@ -88,8 +87,7 @@ class TelegramClient:
         path = as_text((await self.invoke("getFile", {"file_id": file})).get("file_path"))
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise Rejected("its file has no path")
-        url = f"{self._api}/file/bot{self._token}/{quote(path)}"
-        return (await self._files.fetch(url, self._lost_file, request_timeout=self._timings.bridge_file)).body
+        return await self._files.fetch("GET", quote(path), self._lost_file, self._timings.bridge_file)
 
     async def _invoke(
         self,
@@ -100,15 +98,8 @@ class TelegramClient:
         body: bytes | None = None,
         content_type: str = JSON,
     ) -> Any:
-        response = await client.fetch(
-            f"{self._api}/bot{self._token}/{method}",
-            lambda error: self._failure(error.code, error_body(error)),
-            method="POST",
-            headers={"Content-Type": content_type},
-            body=msgspec.json.encode(parameters) if body is None else body,
-            request_timeout=seconds,
-        )
-        answer = json_object(response.body) or {}
+        body = msgspec.json.encode(parameters) if body is None else body
+        answer = json_object(await client.fetch("POST", method, self._failed, seconds, body, content_type)) or {}
         if answer.get("ok") is True:
             return answer.get("result")
         if answer.get("ok") is False:
@@ -118,6 +109,9 @@ class TelegramClient:
     def _lost_file(self, error: HTTPClientError) -> Exception:
         if error.code == 404:
             return Rejected("its file is not there any more")
+        return self._failed(error)
+
+    def _failed(self, error: HTTPClientError) -> Exception:
         return self._failure(error.code, error_body(error))
 
     def _failure(self, code: int, answer: Mapping[str, Any]) -> Exception:
