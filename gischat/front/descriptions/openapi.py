@@ -7,8 +7,8 @@ from apispec import APISpec
 
 from gischat import __version__
 from gischat.front.auth.channel_auth import TOKEN_PARAMETER
-from gischat.front.descriptions.admin_paths import ADMIN_PATHS, ADMIN_SCHEME, ONE_SUBJECT
-from gischat.front.descriptions.answers import JsonObject
+from gischat.front.descriptions.admin_paths import ADMIN_COMPONENTS, ADMIN_PATHS, ADMIN_SCHEME, ONE_SUBJECT
+from gischat.front.descriptions.answers import COMPONENTS, JsonObject
 from gischat.front.descriptions.messages import Plugin, message_components
 from gischat.front.descriptions.paths import PATHS
 from gischat.front.handlers import admin_schemas
@@ -44,20 +44,18 @@ def document(settings: Settings) -> dict[str, object]:
     servers = {"servers": [{"url": base}]} if base else {}
     spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT}, **servers)
     assert plugin.converter is not None  # set by APISpec
-    for name, schema in message_components(plugin.converter, settings).items():
-        spec.components.schema(name, schema)
+    of_answers = COMPONENTS | (ADMIN_COMPONENTS if settings.admin_token else {})
+    for name, schema in (message_components(plugin.converter, settings) | of_answers).items():
+        spec.components.schema(name, deepcopy(schema))  # apispec changes it
     for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
         spec.components.security_scheme(name, scheme)
     if settings.admin_token:
         spec.components.security_scheme("adminToken", ADMIN_SCHEME)
-        # Their lists refer to them by name.
-        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban, admin_schemas.Key):
-            spec.components.schema(listed.__name__, schema=listed)
         spec.components.schema("BanRequest", ONE_SUBJECT, schema=admin_schemas.ban_request(settings))
         spec.components.schema("KeyRequest", schema=admin_schemas.key_request(settings))
         spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
     for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
-        secured = _secured(path, deepcopy(operations), settings)  # apispec changes it
+        secured = _secured(path, deepcopy(operations), settings)
         if base and path.startswith(("/admin", "/metrics")):  # they have no base
             secured = {method: {**operation, "servers": [{"url": "/"}]} for method, operation in secured.items()}
         spec.path(path, operations=secured, parameters=_parameters(path, settings))

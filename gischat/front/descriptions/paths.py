@@ -11,6 +11,7 @@ from gischat.front.descriptions.answers import (
     OPERATION,
     PRIVATE,
     SERVER,
+    TEXT,
     TOO_MANY,
     UNABLE,
     UNKNOWN,
@@ -55,8 +56,6 @@ HOOKS = """\
 Accepts `{"text": …, "username": …}` like Slack and Mattermost, with attachments and blocks, and the posts of GitHub,
 Grafana, Alertmanager and ODK Central. Markdown becomes plain text; a long text becomes up to four messages.
 """
-
-TEXT: JsonObject = {"type": "string"}
 
 # The headers of a websocket's handshake (RFC 6455 §4.1)
 HANDSHAKE = [
