@@ -79,34 +79,27 @@ def ban_request(settings: Settings) -> Schema:
     return BanRequest.from_dict({"channel": channel}, name=BanRequest.__name__)()
 
 
-class KeyRequest(Strict):
-    seconds = Seconds(
-        load_default=DEFAULT_KEY_SECONDS, validate=validate.Range(1, MAX_KEY_SECONDS), metadata={"examples": [86400]}
-    )
-    note = fields.String(
-        load_default="",
-        validate=validate.Length(max=MAX_NOTE_LENGTH),
-        metadata={"description": "For moderators: who has the key, what it is for."},
-    )
-
-
 def key_request(settings: Settings) -> Schema:
     """The schema of a key for private channels of the instance."""
     private = list(dict.fromkeys(channel for channel, _ in settings.channel_tokens))
     one = fields.String(
         validate=validate.OneOf(private, error="'{input}' is no private channel of this server: see CHANNEL_TOKENS.")
     )
-    channels = fields.List(one, required=True, validate=validate.Length(min=1))
-    return KeyRequest.from_dict({"channels": channels}, name=KeyRequest.__name__)()
-
-
-class AnnouncementRequest(Strict):
-    id = Identifier(
-        metadata={"description": "Of the message. What is asked for again with the same id is published once."}
-    )
+    seconds = validate.Range(1, MAX_KEY_SECONDS)
+    about_note = {"description": "For moderators: who has the key, what it is for."}
+    request: dict[str, fields.Field[Any]] = {
+        "channels": fields.List(one, required=True, validate=validate.Length(min=1)),
+        "seconds": Seconds(load_default=DEFAULT_KEY_SECONDS, validate=seconds, metadata={"examples": [86400]}),
+        "note": fields.String(load_default="", validate=validate.Length(max=MAX_NOTE_LENGTH), metadata=about_note),
+    }
+    return Strict.from_dict(request, name="KeyRequest")()
 
 
 def announcement_request(settings: Settings) -> Schema:
     """The schema of an announcement, as long as any text of the instance."""
-    text = VisibleText(settings.max_message_length)
-    return AnnouncementRequest.from_dict({"text": text}, name=AnnouncementRequest.__name__)()
+    about_id = {"description": "Of the message. What is asked for again with the same id is published once."}
+    request: dict[str, fields.Field[Any]] = {
+        "id": Identifier(metadata=about_id),
+        "text": VisibleText(settings.max_message_length),
+    }
+    return Strict.from_dict(request, name="AnnouncementRequest")()
