@@ -3,13 +3,11 @@
 from collections import defaultdict
 from typing import Any
 
-from apispec import APISpec
-
 from gischat import __version__
 from gischat.front import close_status
 from gischat.front.auth.channel_auth import NO_TOKEN, OTHER_KEY, TOKEN_PARAMETER, WRONG_KEY, WRONG_TOKEN
 from gischat.front.close_status import DISCONNECTED, CloseStatus
-from gischat.front.descriptions.messages import Plugin, message_components
+from gischat.front.descriptions.messages import message_components
 from gischat.front.descriptions.paths import AFTER
 from gischat.settings import Settings
 
@@ -96,10 +94,7 @@ def document(settings: Settings) -> dict[str, object]:
 
 
 def _schemas(settings: Settings) -> dict[str, JsonObject]:
-    plugin = Plugin()
-    APISpec("gischat", __version__, "3.1.0", [plugin])
-    assert plugin.converter is not None  # set by APISpec
-    components = message_components(plugin.converter, settings)
+    components = message_components(settings)
     return {
         name: schema
         for name, schema in components.items()
