@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
+from tornado.websocket import WebSocketClientConnection
 
 from gischat.client.address import WGS84, Crs, websocket_url
 from gischat.client.connection import Connection
@@ -30,7 +31,7 @@ from gischat.client.messages import (
     UncompliantMessage,
 )
 from gischat.client.outbox import Outbox
-from gischat.client.websocket import Websocket, open_websocket
+from gischat.client.websocket import open_websocket
 from gischat.protocol.identifiers import new_id
 
 MAX_UNREAD_BYTES = 2**25
@@ -78,7 +79,7 @@ def connect(
     inbox = Inbox(max_unread_bytes, after, with_history=history)
     websocket_url(instance, channel)  # raises here rather than on connecting
 
-    def opening() -> Awaitable[Websocket]:
+    def opening() -> Awaitable[WebSocketClientConnection]:
         url = websocket_url(instance, channel, after=inbox.after, types=types)
         return open_websocket(url, token=token, ssl=ssl, max_message_bytes=max_message_bytes)
 

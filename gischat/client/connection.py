@@ -1,15 +1,17 @@
 """A connection that reconnects automatically, until the server refuses it."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from msgspec import DecodeError
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from gischat.backoff import Backoff
 from gischat.client.errors import ChatError, Refused, Unreachable
 from gischat.client.messages import Received, UncompliantMessage, parse
-from gischat.client.websocket import Websocket
 
 FIRST_DELAY = 1.0  # seconds
 MAX_DELAY = 30.0
@@ -46,10 +48,10 @@ class Listener(Protocol):
 class Connection:
     """Before `is_established` is set, every failure ends the connection; afterwards it reconnects."""
 
-    def __init__(self, open_websocket: Callable[[], Awaitable[Websocket]]) -> None:
+    def __init__(self, open_websocket: Callable[[], Awaitable[WebSocketClientConnection]]) -> None:
         self.is_established = False
         self._open_websocket = open_websocket
-        self._websocket: Websocket | None = None
+        self._websocket: WebSocketClientConnection | None = None
         self._websocket_ended = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -66,7 +68,8 @@ class Connection:
     async def write(self, frame: str) -> None:
         """Send a frame; without a websocket it is dropped, which `on_lost` has reported or will report."""
         if self._websocket is not None:
-            await self._websocket.write(frame)
+            with contextlib.suppress(WebSocketClosedError, StreamClosedError):
+                await self._websocket.write_message(frame)
 
     def restart(self) -> None:
         """Close the websocket; a new one follows at once."""
@@ -107,7 +110,7 @@ class Connection:
                 await asyncio.sleep(delay)
         self._listener.on_end(self._failure)
 
-    async def _use(self, websocket: Websocket) -> float:
+    async def _use(self, websocket: WebSocketClientConnection) -> float:
         """Use a websocket until it ends; returns the seconds to wait before the next one."""
         self._websocket = websocket
         self._websocket_ended.clear()
@@ -119,12 +122,13 @@ class Connection:
             await self._websocket_ended.wait()
         finally:
             self._websocket = None
-            websocket.close()
-        return self._on_over(*(websocket.ending if reader.done() else (None, "")))
+            websocket.close(1000)  # frames that arrive before the server's answer are still read
+        is_over = reader.done()
+        return self._on_over(websocket.close_code if is_over else None, (is_over and websocket.close_reason) or "")
 
-    async def _read(self, websocket: Websocket) -> None:
+    async def _read(self, websocket: WebSocketClientConnection) -> None:
         try:
-            while (frame := await websocket.read()) is not None:
+            while (frame := await websocket.read_message()) is not None:
                 if websocket is self._websocket:
                     self._receive(frame)
         finally:
