@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 from marshmallow import Schema, ValidationError
-from tornado.web import HTTPError
 
 from gischat.broker.client import TOO_BUSY, ConnectionLost
 from gischat.broker.entries import ANNOUNCEMENT
@@ -22,6 +21,7 @@ from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable, Uncompliant
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.access_log import request_id
+from gischat.front.handlers.base import Problem
 from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details
 from gischat.front.services import Services
 from gischat.protocol import messages
@@ -36,14 +36,6 @@ ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
 IN_DOUBT = "It is not known yet whether this was done: look, and do it again if it was not."
 WRONG_TOKEN = "The admin token is missing or wrong."
-
-
-class AdminError(HTTPError):
-    """An answer with the reason why something is not done."""
-
-    def __init__(self, status: int, detail: Any) -> None:
-        super().__init__(status)
-        self.detail = detail
 
 
 class AdminHandler(JsonHandler):
@@ -64,13 +56,6 @@ class AdminHandler(JsonHandler):
             self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')
             self.answer({"detail": WRONG_TOKEN}, 401)
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        if isinstance(error, AdminError):
-            self.answer({"detail": error.detail}, status_code)
-        else:
-            super().write_error(status_code, **kwargs)
-
     @property
     def moderator(self) -> str:
         """The name that the moderator claims."""
@@ -79,7 +64,7 @@ class AdminHandler(JsonHandler):
     def require_channel(self, channel: str) -> str:
         """The channel, which must exist."""
         if channel not in self.front.rooms:
-            raise AdminError(404, f"Channel '{channel}' not registered")
+            raise Problem(404, f"Channel '{channel}' not registered")
         return channel
 
     def asked_channels(self) -> list[str]:
@@ -92,10 +77,10 @@ class AdminHandler(JsonHandler):
         try:
             content: dict[str, Any] = schema.load(msgspec.json.decode(self.request.body, type=dict[str, Any]))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise AdminError(422, details(Uncompliant("The body must be a JSON object."))) from None
+            raise Problem(422, details(Uncompliant("The body must be a JSON object."))) from None
         except ValidationError as error:
             broken = {name: " ".join(_flat(reasons)) for name, reasons in error.messages_dict.items()}
-            raise AdminError(422, details(Uncompliant("", broken))) from None
+            raise Problem(422, details(Uncompliant("", broken))) from None
         return content
 
     async def act_in_each(
@@ -129,9 +114,9 @@ class AdminHandler(JsonHandler):
                 raise result
         tried([*failed, *in_doubt])
         if in_doubt:
-            raise AdminError(503, IN_DOUBT + _where(done, failed, in_doubt))
+            raise Problem(503, IN_DOUBT + _where(done, failed, in_doubt))
         if failed:
-            raise AdminError(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
+            raise Problem(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
         return done
 
     def _log_action(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
@@ -172,12 +157,12 @@ class Message(AdminHandler):
     async def delete(self, channel: str, id: str) -> None:
         self.require_channel(channel)
         if not Identifier.FORM.fullmatch(id):
-            raise AdminError(404, "A message's id is a UUID.")
+            raise Problem(404, "A message's id is a UUID.")
         done = await self.act_in_each(
             "delete message", [channel], lambda name: self.moderation.delete_messages(name, [id]), id=id
         )
         if not done[channel]:
-            raise AdminError(404, f"There is no message {id} in this channel, or not any more.")
+            raise Problem(404, f"There is no message {id} in this channel, or not any more.")
         self.answer({"deleted": done[channel]})
 
 
@@ -230,7 +215,7 @@ class User(AdminHandler):
             "disconnect", channels, lambda name: self.moderation.disconnect(name, nickname, reason), nickname=nickname
         )
         if not any(done.values()):
-            raise AdminError(404, f"Nobody is registered as '{nickname}'.")
+            raise Problem(404, f"Nobody is registered as '{nickname}'.")
         self.answer({"disconnected": [channel for channel, was_there in done.items() if was_there]})
 
 
@@ -245,7 +230,7 @@ class Connections(AdminHandler):
         try:
             roll = await self.moderation.survey(None if channel is None else self.require_channel(channel))
         except (Unavailable, RedisError, ConnectionError):
-            raise AdminError(503, TOO_BUSY) from None
+            raise Problem(503, TOO_BUSY) from None
         connections = [
             {"front": front.front, **msgspec.structs.asdict(one)} for front in roll.fronts for one in front.connections
         ]

@@ -9,7 +9,8 @@ import msgspec
 from gischat.broker.moderation import Ban
 from gischat.front.auth.bans import ban_subject, network_of
 from gischat.front.handlers import admin_schemas
-from gischat.front.handlers.admin import AdminError, AdminHandler
+from gischat.front.handlers.admin import AdminHandler
+from gischat.front.handlers.base import Problem
 from gischat.protocol.messages import now
 
 
@@ -36,7 +37,7 @@ class Bans(AdminHandler):
             seconds=asked["seconds"],
         )
         if not all(done.values()):
-            raise AdminError(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
+            raise Problem(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
         self.answer(_shown(ban, channel), 201)
 
 
@@ -46,7 +47,7 @@ class BanById(AdminHandler):
             "lift ban", self.asked_channels(), lambda name: self.moderation.unban(name, id), ban=id
         )
         if not any(done.values()):
-            raise AdminError(404, f"There is no ban '{id}', or not any more.")
+            raise Problem(404, f"There is no ban '{id}', or not any more.")
         self.answer({"lifted": id})
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from gischat.broker.access_keys import ID_LENGTH, AccessKey, access_key, new_secret
 from gischat.front.auth.access_keys import PREFIX
 from gischat.front.handlers import admin_schemas
-from gischat.front.handlers.admin import AdminError, AdminHandler
+from gischat.front.handlers.admin import AdminHandler
+from gischat.front.handlers.base import Problem
 from gischat.protocol.messages import now
 
 
@@ -37,7 +38,7 @@ class Keys(AdminHandler):
             seconds=request["seconds"],
         )
         if not all(done.values()):
-            raise AdminError(409, "There are too many keys: revoke some.")
+            raise Problem(409, "There are too many keys: revoke some.")
         self.answer({**_shown(key, channels), "key": secret, "path": PREFIX + secret}, 201)
 
 
@@ -47,7 +48,7 @@ class KeyById(AdminHandler):
             "revoke key", list(self.front.rooms), lambda name: self.moderation.revoke_key(name, id), key=id[:ID_LENGTH]
         )
         if not any(done.values()):
-            raise AdminError(404, "There is no key of this id, or not any more.")
+            raise Problem(404, "There is no key of this id, or not any more.")
         self.answer({"revoked": id})
 
 
