@@ -16,7 +16,6 @@ import contextlib
 import functools
 import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResp
 
 from gischat.commands import CommandError
 from gischat.commands.admin import calls
-from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
@@ -116,12 +115,7 @@ def _duration(text: str) -> int:
 
 def main(arguments: Sequence[str], timings: Timings) -> int:
     given = _parser().parse_args(arguments)
-    try:
-        answer = asyncio.run(_ask(given, *_where_and_token(given), timings))
-    except SettingsError as error:
-        print(f"gischat: wrong settings\n{error}", file=sys.stderr)
-        return WRONG_SETTINGS
-    print(answer)
+    print(asyncio.run(_ask(given, *_where_and_token(given), timings)))
     return 0
 
 
