@@ -249,13 +249,12 @@ def refuse(handler: Handler, refusal: Rejection) -> None:
 def refuse_message(handler: JsonHandler, error: Unavailable | Uncompliant) -> None:
     """Answer a message that is not accepted, and count it."""
     handler.front.dispatcher.counters.count_refusal(error.cause, "text")
-    match error:
-        case RateLimitExceeded():
-            refuse(handler, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
-        case Unavailable():
-            handler.answer({"detail": error.reason}, 403)
-        case Uncompliant():
-            handler.answer({"detail": details(error)}, 422)
+    if isinstance(error, RateLimitExceeded):
+        refuse(handler, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
+    elif isinstance(error, Unavailable):
+        handler.answer({"detail": error.reason}, 403)
+    else:
+        handler.answer({"detail": details(error)}, 422)
 
 
 class TooManyRequests(JsonHandler):
