@@ -83,22 +83,14 @@ class AdminHandler(JsonHandler):
             raise Problem(422, details(Uncompliant("", broken))) from None
         return content
 
+    async def call_redis(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
+        """Ask Redis about each of these channels; returns the answers by channel."""
+        return await self.act_in_each("", channels, question)
+
     async def act_in_each(
         self, name: str, channels: Sequence[str], act: Callable[[str], Awaitable[Any]], **facts: Any
     ) -> dict[str, Any]:
-        """Do something in each of these channels, log it, and return the results by channel."""
-        return await self._in_each(channels, act, lambda failed: self._log_action(name, channels, failed, facts))
-
-    async def call_redis(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
-        """Ask Redis about each of these channels; returns the answers by channel."""
-        return await self._in_each(channels, question, lambda failed: None)
-
-    async def _in_each(
-        self,
-        channels: Sequence[str],
-        act: Callable[[str], Awaitable[Any]],
-        tried: Callable[[Sequence[str]], None],
-    ) -> dict[str, Any]:
+        """Do something in each of these channels, log it if it has a name, and return the results by channel."""
         results = await asyncio.gather(*map(act, channels), return_exceptions=True)
         done: dict[str, Any] = {}
         failed: list[str] = []
@@ -112,14 +104,15 @@ class AdminHandler(JsonHandler):
                 failed.append(channel)
             else:
                 raise result
-        tried([*failed, *in_doubt])
+        if name:
+            self._log_action(name, channels, [*failed, *in_doubt], facts)
         if in_doubt:
             raise Problem(503, IN_DOUBT + _where(done, failed, in_doubt))
         if failed:
             raise Problem(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
         return done
 
-    def _log_action(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
+    def _log_action(self, act: str, channels: Sequence[str], failed: list[str], facts: dict[str, Any]) -> None:
         fields = {
             "act": act,
             "moderator": self.moderator,
@@ -129,7 +122,7 @@ class AdminHandler(JsonHandler):
             "request": request_id(self.request),
         }
         if failed:
-            fields["failed"] = list(failed)
+            fields["failed"] = failed
         log.info(ACTED, fields, extra=fields)
 
 
