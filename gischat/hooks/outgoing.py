@@ -37,53 +37,40 @@ class OutgoingHooks:
     kind = KIND
 
     def __init__(self, participant: Participant, settings: Settings, timings: Timings = Timings()) -> None:
-        self._participant = participant
-        self._settings = settings
-        self._timings = timings
+        self.participant = participant
+        self.settings = settings
+        self.timings = timings
+        self.delivery = Delivery(settings, timings)
+        self.letters = HookLetters(settings, participant.redis, timings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Post messages until `stop` is set; then finish those in flight, within a timeout."""
-        delivery = Delivery(self._settings, self._timings)
-        letters = HookLetters(self._settings, self._participant.redis, self._timings)
-        hooks = [
-            _Hook(channel, url, self._participant, delivery, letters, self._settings, self._timings, stop)
-            for channel, url in dict.fromkeys(self._settings.outgoing_hooks)
-        ]
+        hooks = [_Hook(self, channel, url, stop) for channel, url in dict.fromkeys(self.settings.outgoing_hooks)]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(hook.run()) for hook in hooks]
                 await stop.wait()
-                await asyncio.wait(tasks, timeout=self._timings.drain)
+                await asyncio.wait(tasks, timeout=self.timings.drain)
                 for task in tasks:
                     task.cancel()
         finally:
-            delivery.close()
+            self.delivery.close()
 
 
 class _Hook(Retrying):
     """One outgoing hook: the messages of a channel for one address."""
 
-    def __init__(
-        self,
-        channel: str,
-        url: str,
-        participant: Participant,
-        delivery: Delivery,
-        letters: HookLetters,
-        settings: Settings,
-        timings: Timings,
-        stop: asyncio.Event,
-    ) -> None:
+    def __init__(self, hooks: OutgoingHooks, channel: str, url: str, stop: asyncio.Event) -> None:
         self._host = urlsplit(url).hostname  # other parts may be secret
         words = f"messages of {channel} cannot be posted to {self._host}"
-        self._refusals = LogThrottle(words, timings, patience=0.0)
-        super().__init__(KIND, timings, stop, self._refusals)
+        self._refusals = LogThrottle(words, hooks.timings, patience=0.0)
+        super().__init__(KIND, hooks.timings, stop, self._refusals)
         self._channel = channel
         self._url = url
+        self._delivery, self._letters = hooks.delivery, hooks.letters
+        participant, settings = hooks.participant, hooks.settings
         self._history = participant.broker.history
         self._news = participant.news[channel]
-        self._delivery = delivery
-        self._letters = letters
         store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
         self._cursor = OutboxCursor(channel, participant.broker.outbox, store)
         self._max_age = RETAINED * settings.max_outbox_age
