@@ -68,12 +68,10 @@ class Bridge(Retrying, ABC):
 
     kind: ClassVar[str]
 
-    def __init__(
-        self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
-    ) -> None:
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
         super().__init__(self.kind, timings)
         self.up = metrics.BRIDGE_UP.labels(self.kind)
-        self.channels = channels
+        self.channels = channels = participant.channels
         self.settings = settings
         self.participant = participant
         self.store = BridgeStore(settings.instance_id, self.kind, participant.redis)
@@ -85,6 +83,11 @@ class Bridge(Retrying, ABC):
         participant.on_restore = lambda channel: self.people[channel].restore()
         participant.on_dismissal = lambda channel, is_meant: self.people[channel].dismiss(is_meant)
         participant.people_of = lambda channel: self.people[channel].connected
+
+    @staticmethod
+    @abstractmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        """The channels that are bridged; none if the settings name no such bridge."""
 
     # Implemented by subclasses. All raise `Delayed` if it is not possible at the moment.
 

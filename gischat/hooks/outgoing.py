@@ -8,6 +8,7 @@ accepts posts again.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -35,6 +36,10 @@ class OutgoingHooks:
     """All outgoing hooks of the settings."""
 
     kind = KIND
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return list(dict.fromkeys(channel for channel, _ in settings.outgoing_hooks))
 
     def __init__(self, participant: Participant, settings: Settings, timings: Timings = Timings()) -> None:
         self.participant = participant

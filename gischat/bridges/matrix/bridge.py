@@ -40,28 +40,24 @@ class MatrixBridge(Bridge):
 
     kind = "matrix"
 
-    def __init__(
-        self,
-        rooms: Mapping[str, str],
-        client: MatrixClient,
-        participant: Participant,
-        settings: Settings,
-        timings: Timings,
-    ) -> None:
-        """Create it; `rooms` are the ids or aliases of rooms, by channel."""
-        super().__init__(list(rooms), participant, settings, timings)
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(participant, settings, timings)
         self.announces_presence = settings.matrix_notices
-        self._client = client
-        self._wanted = rooms
+        self._client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, max_bytes(settings))
+        self._wanted = dict(settings.matrix_bridges)  # the ids or aliases of rooms, by channel
         self._rooms: dict[str, str] = {}  # the ids of joined rooms, by channel
-        self._entering: dict[str, asyncio.Lock] = {channel: asyncio.Lock() for channel in rooms}
+        self._entering: dict[str, asyncio.Lock] = {channel: asyncio.Lock() for channel in self.channels}
         self._user = ""
         self._since = ""  # the token of the last sync
         self._outside = {
             channel: LogThrottle(f"a room is not bridged, that of channel {channel}", timings, patience=0.0)
-            for channel in rooms
+            for channel in self.channels
         }
         self._encrypted: set[str] = set()
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return [channel for channel, _ in settings.matrix_bridges]
 
     # Requests to Matrix
 
@@ -234,8 +230,3 @@ class MatrixBridge(Bridge):
             await people.leave(person)
         elif content.get("membership") == "join" and self.announces_presence and not people.is_here(person):
             await people.speaker(person)
-
-
-def make_bridge(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, max_bytes(settings))
-    return MatrixBridge(dict(settings.matrix_bridges), client, participant, settings, timings)

@@ -23,10 +23,14 @@ class MatrixPing(Bridge):
 
     kind = "ping"
 
-    def __init__(self, client: MatrixClient, participant: Participant, settings: Settings, timings: Timings) -> None:
-        super().__init__(settings.channels, participant, settings, timings)
-        self._client = client
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(participant, settings, timings)
+        self._client = MatrixClient(settings.matrix_ping_homeserver, settings.matrix_ping_token, timings)
         self._room = settings.matrix_ping_roomid
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return settings.channels if settings.matrix_ping_roomid else ()
 
     async def connect(self) -> None:
         with contextlib.suppress(Rejected):  # it may be in the room, but not permitted to join
@@ -55,8 +59,3 @@ class MatrixPing(Bridge):
             return False
         text: str = msgspec.json.decode(publication.body)["text"]
         return text.lstrip().startswith(self.settings.matrix_ping_message_prefix)
-
-
-def make_ping(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = MatrixClient(settings.matrix_ping_homeserver, settings.matrix_ping_token, timings)
-    return MatrixPing(client, participant, settings, timings)

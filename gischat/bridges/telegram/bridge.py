@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from gischat.bridge_settings import TelegramChat
 from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Trouble
 from gischat.bridges.files import fetched, max_bytes
@@ -40,24 +39,21 @@ class TelegramBridge(Bridge):
 
     kind = "telegram"
 
-    def __init__(
-        self,
-        chats: Mapping[str, TelegramChat],
-        client: TelegramClient,
-        participant: Participant,
-        settings: Settings,
-        timings: Timings,
-    ) -> None:
-        super().__init__(list(chats), participant, settings, timings)
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(participant, settings, timings)
         self.announces_presence = settings.telegram_notices
-        self._client = client
-        self._chats = dict(chats)
-        self._updates = Updates(client, self.store, timings)
+        self._client = TelegramClient(settings.telegram_api, settings.telegram_token, timings, max_bytes(settings))
+        self._chats = dict(settings.telegram_bridges)
+        self._updates = Updates(self._client, self.store, timings)
         self._bot = 0
         # By channel, the id of the message in flight and the ids of its events that were sent
         self._begun: dict[str, tuple[str, list[str]]] = {}
         self._words: dict[str, str] = {}  # the texts of recently sent messages, which likes name
         self._unbridged: set[int] = set()
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return [channel for channel, _ in settings.telegram_bridges]
 
     # Requests to Telegram
 
@@ -262,8 +258,3 @@ def _message(update: Mapping[str, Any]) -> dict[str, Any]:
     """The message, edited message or reaction of an update."""
     found = (update.get(name) for name in ("message", "edited_message", "message_reaction"))
     return next((as_object(one) for one in found if one), {})
-
-
-def make_bridge(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = TelegramClient(settings.telegram_api, settings.telegram_token, timings, max_bytes(settings))
-    return TelegramBridge(dict(settings.telegram_bridges), client, participant, settings, timings)
