@@ -42,7 +42,7 @@ async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> No
 async def _serve_one(kind: Kind, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
     channels = kind.channels_of(settings)
     async with Participant.connected(kind.kind, channels, settings, timings) as participant:
-        store = BridgeStore(settings.instance_id, kind.kind, participant.redis)
+        store = participant.store
         if not await _wait_for_lock(store, participant.front, timings, stop):
             return
         with contextlib.suppress(*REDIS_FAULTS):

@@ -26,7 +26,7 @@ from gischat.bridges.people import People, Person
 from gischat.bridges.places import place_in_degrees
 from gischat.bridges.relay import PRESENCE_TYPES, Relay
 from gischat.bridges.retrying import Retrying
-from gischat.bridges.store import BridgeStore, Link, event_of, part_of
+from gischat.bridges.store import Link, event_of, part_of
 from gischat.bridges.texts import MAX_PARTS
 from gischat.broker.entries import Publication
 from gischat.errors import Uncompliant
@@ -71,15 +71,15 @@ class Bridge(Retrying, ABC):
     def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
         super().__init__(self.kind, timings)
         self.up = metrics.BRIDGE_UP.labels(self.kind)
-        self.channels = channels = participant.channels
+        self.channels = participant.channels
         self.settings = settings
         self.participant = participant
-        self.store = BridgeStore(settings.instance_id, self.kind, participant.redis)
-        self.people = {name: People(name, participant, self.store, settings, timings) for name in channels}
-        self.links = {name: self.store.links(name) for name in channels}
+        self.store = participant.store
+        self.people = {name: People(name, participant, settings, timings) for name in self.channels}
+        self.links = {name: self.store.links(name) for name in self.channels}
         self._parser = MessageParser(settings)
         self._retracted: dict[str, None] = {}  # events deleted in the other chat
-        self._relays = [Relay(self, channel) for channel in channels]
+        self._relays = [Relay(self, channel) for channel in self.channels]
         participant.on_restore = lambda channel: self.people[channel].restore()
         participant.on_dismissal = lambda channel, is_meant: self.people[channel].dismiss(is_meant)
         participant.people_of = lambda channel: self.people[channel].connected
