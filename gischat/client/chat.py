@@ -242,9 +242,11 @@ class Chat:
     # Callbacks of the connection
 
     def on_open(self) -> None:
+        """Called after connecting and reconnecting."""
         self._inbox.begin()
 
     def on_message(self, message: Received, size: int) -> None:
+        """Called for a message; `size` is that of its frame."""
         if isinstance(message, UncompliantMessage) and self._is_refusal(message.reason):
             return
         was_caught_up = self._inbox.is_caught_up
@@ -256,10 +258,12 @@ class Chat:
             self._ready()
 
     def on_lost(self, reason: str) -> None:
+        """Called when a websocket has ended; `reason` is the server's reason if it is about the message in flight."""
         self._registration = None
         self._outbox.pause(reason)
 
     def on_end(self, error: ChatError) -> None:
+        """Called when the connection has ended for good."""
         self._inbox.end(error)
         self._outbox.end(error)
         if not self._opened.done():

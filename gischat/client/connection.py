@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import DecodeError
 from tornado.iostream import StreamClosedError
@@ -11,7 +11,10 @@ from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
 from gischat.backoff import Backoff
 from gischat.client.errors import ChatError, Refused, Unreachable
-from gischat.client.messages import Received, UncompliantMessage, parse
+from gischat.client.messages import UncompliantMessage, parse
+
+if TYPE_CHECKING:
+    from gischat.client.chat import Chat
 
 FIRST_DELAY = 1.0  # seconds
 MAX_DELAY = 30.0
@@ -27,22 +30,6 @@ SLOW_UPLOAD = "A message has begun, and makes no progress."
 TOO_FAST = "You went on sending too fast after you were told to wait."
 WORTH_RETURNING = (TIMED_OUT, TOO_SLOW, SLOW_UPLOAD, TOO_FAST)
 TOO_FAST_DELAY = 60.0
-
-
-class Listener(Protocol):
-    """The callbacks of a connection."""
-
-    def on_open(self) -> None:
-        """Called after connecting and reconnecting."""
-
-    def on_message(self, message: Received, size: int) -> None:
-        """Called for a message; `size` is that of its frame."""
-
-    def on_lost(self, reason: str) -> None:
-        """Called when a websocket has ended; `reason` is the server's reason if it is about the message in flight."""
-
-    def on_end(self, error: ChatError) -> None:
-        """Called when the connection has ended for good."""
 
 
 class Connection:
@@ -61,8 +48,8 @@ class Connection:
         self._delivery_timer: asyncio.TimerHandle | None = None
         self._failure: ChatError | None = None
 
-    def start(self, listener: Listener) -> None:
-        self._listener = listener
+    def start(self, chat: "Chat") -> None:
+        self._chat = chat
         self._task = asyncio.create_task(self._run())
 
     async def write(self, frame: str) -> None:
@@ -108,7 +95,7 @@ class Connection:
                 delay = await self._use(websocket)
             if self._failure is None:
                 await asyncio.sleep(delay)
-        self._listener.on_end(self._failure)
+        self._chat.on_end(self._failure)
 
     async def _use(self, websocket: WebSocketClientConnection) -> float:
         """Use a websocket until it ends; returns the seconds to wait before the next one."""
@@ -118,7 +105,7 @@ class Connection:
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         try:
-            self._listener.on_open()
+            self._chat.on_open()
             await self._websocket_ended.wait()
         finally:
             self._websocket = None
@@ -148,7 +135,7 @@ class Connection:
             self._delivery_timer = asyncio.get_running_loop().call_later(GOODBYE_PAUSE, self._deliver_uncompliant)
         else:
             self._backoff.reset()  # only now, to keep backing off from a server that accepts and closes at once
-            self._listener.on_message(message, len(frame))
+            self._chat.on_message(message, len(frame))
 
     def _take_uncompliant(self) -> tuple[UncompliantMessage, int] | None:
         uncompliant, self._last_uncompliant = self._last_uncompliant, None
@@ -159,7 +146,7 @@ class Connection:
     def _deliver_uncompliant(self) -> None:
         uncompliant = self._take_uncompliant()
         if uncompliant is not None:
-            self._listener.on_message(*uncompliant)
+            self._chat.on_message(*uncompliant)
 
     def _on_over(self, code: int | None, reason: str) -> float:
         uncompliant = self._take_uncompliant()
@@ -169,7 +156,7 @@ class Connection:
         elif self._failure is None and not self.is_established:
             self._failure = Unreachable(text or "The connection ended before the channel was joined.")
         is_about_message = code == TOO_LARGE or reason == SLOW_UPLOAD
-        self._listener.on_lost(text if is_about_message else "")
+        self._chat.on_lost(text if is_about_message else "")
         return TOO_FAST_DELAY if reason == TOO_FAST else self._back_off()
 
     def _back_off(self) -> float:
