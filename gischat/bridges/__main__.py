@@ -33,23 +33,23 @@ async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> No
     """Run all bridges of the settings until `stop` is set."""
     systemd.ready()
     async with asyncio.TaskGroup() as group:
-        for kind in KINDS:
-            if kind.channels_of(settings):
-                group.create_task(_serve_one(kind, settings, timings, stop))
+        for bridge in KINDS:
+            if bridge.channels_of(settings):
+                group.create_task(_serve_one(bridge, settings, timings, stop))
         await stop.wait()
 
 
-async def _serve_one(kind: Kind, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
-    channels = kind.channels_of(settings)
-    async with Participant.connected(kind.kind, channels, settings, timings) as participant:
+async def _serve_one(bridge: Kind, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
+    channels = bridge.channels_of(settings)
+    async with Participant.connected(bridge.kind, channels, settings, timings) as participant:
         store = participant.store
         if not await _wait_for_lock(store, participant.front, timings, stop):
             return
         with contextlib.suppress(*REDIS_FAULTS):
             await participant.take_over()
-        log.info("the %s bridge runs, for %d channels", kind.kind, len(channels))
+        log.info("the %s bridge runs, for %d channels", bridge.kind, len(channels))
         keeping = asyncio.create_task(_keep_lock(store, participant.front, timings))
-        running = asyncio.create_task(kind(participant, settings, timings).run(stop))
+        running = asyncio.create_task(bridge(participant, settings, timings).run(stop))
         try:
             done, _ = await asyncio.wait({keeping, running}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
