@@ -53,7 +53,8 @@ PROTOCOL_CLOSES = {
 
 def document(settings: Settings) -> dict[str, object]:
     """The AsyncAPI document of an instance, with the channels and limits of its settings."""
-    schemas = _schemas(settings)
+    of_messages = ("Send", "Receive", "FeatureCollection")
+    schemas = {name: one for name, one in message_components(settings).items() if name.startswith(of_messages)}
     sent = [name for name in schemas if name.startswith("Send")]
     received = [name for name in schemas if name.startswith("Receive")]
     channel = {
@@ -90,15 +91,6 @@ def document(settings: Settings) -> dict[str, object]:
             },
             "schemas": schemas,
         },
-    }
-
-
-def _schemas(settings: Settings) -> dict[str, JsonObject]:
-    components = message_components(settings)
-    return {
-        name: schema
-        for name, schema in components.items()
-        if name.startswith(("Send", "Receive")) or name == "FeatureCollection"
     }
 
 
