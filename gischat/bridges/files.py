@@ -12,9 +12,9 @@ import msgspec
 from gischat.bridges.base import Bridge
 from gischat.bridges.errors import Delayed, Rejected, TooLarge
 from gischat.bridges.places import WGS_84
-from gischat.bridges.shapes import as_object, as_text
 from gischat.bridges.texts import shortened, text_messages
 from gischat.settings import Settings
+from gischat.shapes import as_object, as_text
 
 MAX_NAME = 120  # characters of a displayed file name
 

@@ -14,13 +14,13 @@ from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
 from gischat.bridges.matrix.incoming import convert
 from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
 from gischat.bridges.participant import Participant
-from gischat.bridges.shapes import as_list, as_object, as_text
 from gischat.bridges.store import event_of
 from gischat.bridges.wording import LIKE
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
 from gischat.protocol.file_names import file_name
 from gischat.settings import Settings
+from gischat.shapes import as_list, as_object, as_text
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from gischat.bridges.base import Bridge, Incoming
 from gischat.bridges.errors import Delayed, Rejected, Trouble
 from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.participant import Participant
-from gischat.bridges.shapes import as_integer, as_list, as_object
 from gischat.bridges.store import Link, event_of
 from gischat.bridges.telegram.client import Migrated, TelegramClient
 from gischat.bridges.telegram.incoming import Sender, convert, named, sender, text_of, topic_of
@@ -23,6 +22,7 @@ from gischat.bridges.telegram.updates import Updates
 from gischat.bridges.texts import split, text_messages
 from gischat.bridges.wording import LIKE, words
 from gischat.settings import Settings
+from gischat.shapes import as_integer, as_list, as_object
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)

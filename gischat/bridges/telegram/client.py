@@ -13,9 +13,9 @@ from tornado.httpclient import HTTPClientError
 
 from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
 from gischat.bridges.http import JSON, HttpClient, error_body, json_object
-from gischat.bridges.shapes import as_integer, as_object, as_text
 from gischat.bridges.wording import File
 from gischat.protocol.file_names import file_name
+from gischat.shapes import as_integer, as_object, as_text
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 16 * 2**20  # of JSON: a hundred updates
