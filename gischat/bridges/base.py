@@ -138,6 +138,8 @@ class Bridge(Retrying, ABC):
 
     async def publish(self, incoming: Incoming) -> None:
         """Publish an event in its channel, once; if it is refused, its sender gets a notice."""
+        if not incoming.contents:
+            return
         person = await self.people[incoming.channel].speaker(incoming.person, incoming.name)
         for number, content in enumerate(incoming.contents):
             event = part_of(incoming.event, number)

@@ -210,8 +210,7 @@ class MatrixBridge(Bridge):
         contents = [*await fetched(self, self._client.download, found.attachment), *found.contents]
         at = event.get("origin_server_ts")
         timestamp = at // 1000 if isinstance(at, int) and at > 0 else int(time.time())
-        if contents:
-            await self.publish(Incoming(channel, id, person, contents, timestamp, found.reply_to))
+        await self.publish(Incoming(channel, id, person, contents, timestamp, found.reply_to))
 
     async def _take_reaction(self, channel: str, room: str, person: str, id: str, content: Mapping[str, Any]) -> None:
         """Publish a reaction to a message from the channel as a like; others are visible in the room only."""

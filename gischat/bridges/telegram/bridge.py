@@ -205,7 +205,8 @@ class TelegramBridge(Bridge):
             return
         contents = [*await fetched(self, self._client.download, found.attachment), *found.contents]
         answered = as_integer(as_object(message.get("reply_to_message")).get("message_id"))
-        await self._publish(channel, event, who, contents, message, f"{event.partition('/')[0]}/{answered}")
+        reply_to = f"{event.partition('/')[0]}/{answered}"
+        await self.publish(Incoming(channel, event, who.id, contents, _timestamp(message), reply_to, who.name))
 
     async def _take_edit(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
         """Publish an edited text. Other edits (a live location, a link's preview) do not change the text."""
@@ -214,20 +215,8 @@ class TelegramBridge(Bridge):
         if not before or not text or Link.digest_of(split(text, longest)[0]) in before:
             return
         contents = text_messages(f"(edited) {text}", longest)
-        await self._publish(channel, f"{event}~{Link.digest_of(text)}", who, contents, message, event)
-
-    async def _publish(
-        self,
-        channel: str,
-        event: str,
-        who: Sender,
-        contents: Sequence[Mapping[str, Any]],
-        message: Mapping[str, Any],
-        reply_to: str,
-    ) -> None:
-        timestamp = as_integer(message.get("edit_date")) or as_integer(message.get("date")) or int(time.time())
-        if contents:
-            await self.publish(Incoming(channel, event, who.id, contents, timestamp, reply_to, who.name))
+        edit = f"{event}~{Link.digest_of(text)}"
+        await self.publish(Incoming(channel, edit, who.id, contents, _timestamp(message), event, who.name))
 
     async def _take_reaction(self, channel: str, event: str, reaction: Mapping[str, Any]) -> None:
         """Publish a reaction to a message from the channel as a like; others are visible in the group only."""
@@ -258,3 +247,7 @@ def _message(update: Mapping[str, Any]) -> dict[str, Any]:
     """The message, edited message or reaction of an update."""
     found = (update.get(name) for name in ("message", "edited_message", "message_reaction"))
     return next((as_object(one) for one in found if one), {})
+
+
+def _timestamp(message: Mapping[str, Any]) -> int:
+    return as_integer(message.get("edit_date")) or as_integer(message.get("date")) or int(time.time())
