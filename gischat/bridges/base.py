@@ -67,6 +67,7 @@ class Bridge(Retrying, ABC):
     """A bridge between channels and rooms of another chat."""
 
     kind: ClassVar[str]
+    announces_presence = False  # whether joining and leaving is told in the other chat
 
     def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
         super().__init__(self.kind, timings)
@@ -154,8 +155,7 @@ class Bridge(Retrying, ABC):
     async def like(self, channel: str, event: str, person: str, author: str, text: str, name: str = "") -> None:
         """Publish a like of an author's message."""
         content = {"type": "like", "liked_author": author, "message": text}
-        incoming = Incoming(channel, event, person, [content], int(time.time()), name=name)
-        await self.publish(incoming)
+        await self.publish(Incoming(channel, event, person, [content], int(time.time()), name=name))
 
     async def retract(self, channel: str, event: str) -> None:
         """Delete an event's messages from the history, after the event was deleted in the other chat.
@@ -163,11 +163,10 @@ class Bridge(Retrying, ABC):
         Clients still show them, because the protocol cannot retract messages. Messages that come from the channel are
         not deleted: the other chat has moderators of its own.
         """
-        links = self.links[channel]
-        parts = [part for part in self._parts(event) if links.of_event(part)]
-        ids = [
-            link.message for part in parts for link in links.of_event(part) if link.message == self._id(channel, part)
-        ]
+        ids = []
+        for part in self._parts(event):
+            own = self._id(channel, part)
+            ids += [own for link in self.links[channel].of_event(part) if link.message == own]
         if ids:
             self._retracted[event] = None
             while len(self._retracted) > MAX_RETRACTED:
@@ -197,8 +196,6 @@ class Bridge(Retrying, ABC):
     def wants(self, publication: Publication) -> bool:
         """Whether a broadcast publication is sent to the other chat."""
         return self.announces_presence or publication.type not in PRESENCE_TYPES
-
-    announces_presence = False
 
     # Running
 
@@ -308,5 +305,4 @@ def _published_id(result: JobResult) -> str:
 def _reason(result: JobResult) -> str:
     if not result.is_refusal or not result.body:
         return ""
-    reason: str = msgspec.json.decode(result.body).get("reason", "")
-    return reason
+    return str(msgspec.json.decode(result.body).get("reason", ""))
