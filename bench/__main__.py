@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from bench import report, scenes
+from bench.crowd import MAX_OPEN_FILES
 from bench.goals import Measured
 from bench.house import ROOT, Ground
-from bench.limits import raise_open_files
 from bench.report import Record
 from bench.senders import floor_program
+from gischat.open_files import raise_limit
 
 RESULTS = ROOT / ".cache/bench"
 
@@ -33,7 +34,7 @@ def _measure(given: argparse.Namespace) -> Record:
     playing = scenes.OF_GOALS if given.quick else scenes.SCENES
     if given.only:
         playing = tuple(scene for scene in scenes.SCENES if scene.__name__ in given.only)
-    files = raise_open_files()
+    files = raise_limit(MAX_OPEN_FILES)
     if files < plan.on_two_fronts:
         sys.exit(f"{plan.on_two_fronts} clients need as many open files; the limit is {files} (ulimit -Hn)")
     where = report.machine()

@@ -13,8 +13,7 @@ from typing import Any
 
 from tornado.iostream import IOStream
 
-from bench.crowd import HOST
-from bench.limits import raise_open_files
+from bench.crowd import HOST, MAX_OPEN_FILES
 from gischat.front.channel.fanout import Fanout
 from gischat.front.channel.room import Room
 from gischat.front.connection.client_connection import ClientConnection
@@ -23,12 +22,13 @@ from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rate_limit import AddressState, ConnectionRateLimiter, RateLimits
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.frames import text_frame
+from gischat.open_files import raise_limit
 from gischat.protocol.parsing import MessageParser
 from gischat.settings import load
 
 
 async def main(clients: int, size: int) -> None:
-    raise_open_files()
+    raise_limit(MAX_OPEN_FILES)
     audience = await _accepted(clients)
     print("ready", flush=True)
     frame = text_frame(b"x" * (size - 4))

@@ -17,10 +17,9 @@ from statistics import median
 from typing import Self
 
 from bench import counts, payloads, quiz
-from bench.crowd import Address, Crowd, Joined, Spoken, crowds, together
+from bench.crowd import MAX_OPEN_FILES, Address, Crowd, Joined, Spoken, crowds, together
 from bench.goals import Measured
 from bench.house import Ground, House
-from bench.limits import MAX_OPEN_FILES
 from bench.proxy import can_run, proxy
 from bench.senders import Program, sender
 

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -
         return _run("front", [], timings)
     name, rest = _parsed(given)
     from gischat.commands import CommandError
+    from gischat.settings import WRONG_SETTINGS, SettingsError
 
     try:
         if name in OF_THE_INSTANCE:
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -
 
             adopt_environment()
         return _run(name, rest, timings)
+    except SettingsError as error:
+        print("\n  ".join(["gischat: wrong settings:", *str(error).splitlines()]), file=sys.stderr)
+        return WRONG_SETTINGS
     except CommandError as error:
         print(f"gischat: {error}", file=sys.stderr)
         return error.status

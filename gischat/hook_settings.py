@@ -39,7 +39,7 @@ def hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
         "Each is a channel of CHANNELS, a key of at least 16 letters, digits or -._~ and a nickname, as"
         " QGIS:key:grafana, separated by commas or line breaks"
     )
-    found = _list(env, "HOOKS", parse, form, channels)
+    found = listed(env, "HOOKS", parse, form, channels)
     if found and len({key for _, key in found}) < len(found):
         env.wrong["HOOKS"] = "A key stands there twice: each hook has a key of its own."
         return None
@@ -54,7 +54,7 @@ def outgoing_hooks(env: Environment, channels: tuple[str, ...] | None) -> Any:
         return (channel.strip(), url.strip()) if channel.strip() in (channels or ()) and is_url(url.strip()) else None
 
     form = "Each is a channel of CHANNELS and an address, as QGIS=https://example.org/path, separated by commas"
-    return _list(env, "OUTGOING_HOOKS", parse, form, channels)
+    return listed(env, "OUTGOING_HOOKS", parse, form, channels)
 
 
 def is_url(url: str) -> bool:
@@ -74,12 +74,20 @@ def is_url(url: str) -> bool:
     )
 
 
-def _list(
-    env: Environment, name: str, parse: Callable[[str], T | None], form: str, channels: tuple[str, ...] | None
+def listed(
+    env: Environment,
+    name: str,
+    parse: Callable[[str], T | None],
+    form: str,
+    channels: tuple[str, ...] | None,
+    *,
+    if_empty: str = "",
 ) -> tuple[T, ...] | None:
+    """Parse a list of entries; `if_empty` is the reason why it must not be empty, if it must not."""
+
     def check(text: str) -> None:
-        if text and not entries(text):
-            raise Invalid("There is none in it. Leave the setting out if there shall be none.")
+        if not entries(text) and (text or if_empty):
+            raise Invalid(if_empty or "There is none in it. Leave the setting out if there shall be none.")
         wrong = [str(place) for place, entry in enumerate(entries(text), 1) if parse(entry) is None]
         if wrong and channels:  # else it is those that are wrong
             raise Invalid(f"{form}: number {', '.join(wrong)} is not.")

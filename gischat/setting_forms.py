@@ -5,7 +5,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from gischat.environment import Environment, Invalid, like, rule, within
-from gischat.hook_settings import entries
+from gischat.hook_settings import listed
 from gischat.origin import Origin
 from gischat.redis_url import Node, WrongUrl, check_files, parse
 
@@ -63,42 +63,31 @@ def networks(env: Environment, name: str) -> Any:
     return tuple(map(ip_network, words or ()))
 
 
-def allowed_origins(env: Environment) -> Any:
+def allowed_origins(env: Environment, name: str) -> Any:
     def are_origins(texts: list[str]) -> bool:
         return all(text == "*" or Origin.parse(text) for text in texts)
 
     are_right = rule(
         are_origins, "Must be comma-separated, each like https://maps.example.org:8443 without a path; or *; or null."
     )
-    texts = env.words("ALLOWED_ORIGINS", [], are_right)
+    texts = env.words(name, [], are_right)
     return tuple(texts or ())
 
 
 def channel_tokens(env: Environment, channels: tuple[str, ...] | None) -> Any:
-    """(channel, token) pairs. Error messages give only an entry's position, since all of its text may be secret."""
+    """(channel, token) pairs."""
 
-    def check(text: str) -> None:
-        given = entries(text)
-        if not given:
-            raise Invalid("Must not be empty. Remove the setting to leave all channels open.")
-        wrong = [str(place) for place, entry in enumerate(given, 1) if not _channel_and_token(entry, channels or ())]
-        if wrong and channels:
-            raise Invalid(
-                f"Each entry must be a channel of CHANNELS, a colon and a token, separated by commas or line breaks:"
-                f" number {', '.join(wrong)} is not."
-            )
+    def parse(entry: str) -> tuple[str, str] | None:
+        # Both parts may contain colons: the longest matching channel wins.
+        for channel in sorted(channels or (), key=len, reverse=True):
+            found = re.match(rf"{re.escape(channel)}\s*:\s*(.+)", entry)
+            if found and found[1].isprintable():
+                return channel, found[1]
+        return None
 
-    text = env.text("CHANNEL_TOKENS", None, check)
-    return tuple(filter(None, (_channel_and_token(entry, channels or ()) for entry in entries(text or ""))))
-
-
-def _channel_and_token(entry: str, channels: tuple[str, ...]) -> tuple[str, str] | None:
-    """Parse an entry; None if it is invalid. Both parts may contain colons: the longest matching channel wins."""
-    for channel in sorted(channels, key=len, reverse=True):
-        found = re.match(rf"{re.escape(channel)}\s*:\s*(.+)", entry)
-        if found and found[1].isprintable():
-            return channel, found[1]
-    return None
+    form = "Each entry must be a channel of CHANNELS, a colon and a token, separated by commas or line breaks"
+    empty = "Must not be empty. Remove the setting to leave all channels open."
+    return listed(env, "CHANNEL_TOKENS", parse, form, channels, if_empty=empty)
 
 
 def redis_url(env: Environment) -> Any:

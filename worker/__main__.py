@@ -1,4 +1,4 @@
-"""`python -m worker --lane <lane>|all` starts one worker; `python -m worker dead` shows the dead letters."""
+"""`python -m worker --lane <lane>|all` starts one worker."""
 
 import gischat.without_tls  # noqa: F401 # before anything that imports `ssl`
 
@@ -183,12 +183,7 @@ async def _watch(consumers: list[Consumer], stalled_after: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None, timings: Timings = Timings()) -> int:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if list(arguments[:1]) == ["dead"]:
-        from worker import dead_letters
-
-        return dead_letters.main(arguments[1:], timings)
-    given = _parsed(arguments)
+    given = _parsed(sys.argv[1:] if arguments is None else arguments)
     lanes = list(Lane) if given.lane == "all" else [Lane(given.lane)]
     return process.run("worker", functools.partial(work, lanes, given.name), timings, name=given.name)
 

@@ -34,21 +34,15 @@ def attempt(
         is_placed: compute a layer's place, too.
     """
     since = time.process_time()
+    most = math.inf if most_seconds is None else most_seconds
+    effect: Effect | Postpone
     gc.disable()  # a job makes no cyclic garbage, and collections take a fifth of a large layer's time
     try:
-        effect = _attempted(type, body, settings, most_seconds, is_placed)
+        effect = HEAVY[type](body, settings, most, is_placed=is_placed)
+    except TakesLonger as foretold:
+        effect = Postpone(foretold.seconds)
+    except Uncompliant as error:
+        effect = Refuse(error.reason)
     finally:
         gc.enable()
     return Attempt(effect, time.process_time() - since)
-
-
-def _attempted(
-    type: str, body: bytes, settings: Settings, most_seconds: float | None, is_placed: bool
-) -> Effect | Postpone:
-    most = math.inf if most_seconds is None else most_seconds
-    try:
-        return HEAVY[type](body, settings, most, is_placed=is_placed)
-    except TakesLonger as foretold:
-        return Postpone(foretold.seconds)
-    except Uncompliant as error:
-        return Refuse(error.reason)

@@ -55,12 +55,10 @@ class Committer:
                 the loop. Then the commit is not resent if that connection is lost: see `claim_own`.
         """
         commits = self._commits_before_reading if before_reading else self._commits
-        ended: Ended
+        owner = {}
         if self._requires_registration and isinstance(effect, Publish | Like):
             owner = {"author_key": folded(author_of(delivery.job.body)), "not_yours": uncompliant(NOT_YOURS)}
-            ended = _COMMITS[type(effect)](commits, delivery, effect, **owner)
-        else:
-            ended = _COMMITS[type(effect)](commits, delivery, effect)
+        ended = _COMMITS[type(effect)](commits, delivery, effect, **owner)
         if isinstance(effect, DeadLetter):
             ended.add_done_callback(partial(self._count_dead_letter, effect))
         return ended

@@ -30,8 +30,8 @@ async def list_letters(letters: Letters, _: Sequence[str]) -> None:
 
 
 async def show(letters: Letters, places: Sequence[str]) -> None:
-    for place in places:
-        sys.stdout.buffer.write((await letters.find(place)).body + b"\n")
+    for letter in await _chosen(letters, places):
+        sys.stdout.buffer.write(letter.body + b"\n")
 
 
 async def retry(letters: Letters, places: Sequence[str]) -> None:
@@ -47,7 +47,19 @@ async def delete(letters: Letters, places: Sequence[str]) -> None:
 
 
 async def _chosen(letters: Letters, places: Sequence[str]) -> Sequence[Letter]:
-    return await letters.all() if list(places) == ["all"] else [await letters.find(place) for place in places]
+    """The letters at these places, in any channel, or all.
+
+    Raises:
+        LookupError: there is none at a place.
+    """
+    known: Sequence[Letter] = await letters.all()
+    if list(places) == ["all"]:
+        return known
+    found = {letter.place: letter for letter in known}
+    for place in places:
+        if place not in found:
+            raise LookupError(f"there is no dead letter {place}")
+    return [found[place] for place in places]
 
 
 ACTS: dict[str, Callable[[Any, Sequence[str]], Awaitable[None]]] = {

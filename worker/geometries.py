@@ -181,4 +181,4 @@ def box_of(geometry: Geometry | None) -> Box | None:
             along, up = zip(*path, strict=True)
             lons += [min(along), max(along)]
             lats += [min(up), max(up)]
-    return (min(lons), min(lats), max(lons), max(lats)) if lons else None
+    return _extremes(lons, lats)

@@ -6,6 +6,7 @@ They are in Redis, outside of the channels. If they are lost, all clients start 
 import asyncio
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from gischat.broker.client import Redis
@@ -32,18 +33,10 @@ class SharedCharges:
 
     def write(self, charge: Charge) -> None:
         """Publish a charge; if that fails, the other workers count a little less."""
-        address, connection = charge.person
-        fields = (
-            "writer",
-            self._writer,
-            "address",
-            address,
-            "connection",
-            connection,
-            "seconds",
-            f"{charge.seconds:.3f}",
-        )
-        told = self._redis.call("XADD", self._key, "MAXLEN", "~", MAX_CHARGES, "*", *fields, key=self._key)
+        seconds = f"{charge.seconds:.3f}"
+        fields = {"writer": self._writer, **charge.person._asdict(), "seconds": seconds}
+        written = chain.from_iterable(fields.items())
+        told = self._redis.call("XADD", self._key, "MAXLEN", "~", MAX_CHARGES, "*", *written, key=self._key)
         kept = self._redis.call("EXPIRE", self._key, AGE, key=self._key)
         for answer in (told, kept):
             answer.add_done_callback(_forgive)

@@ -4,14 +4,14 @@ import argparse
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
-from gischat.bridges.matrix import bridge as matrix
-from gischat.bridges.matrix import ping
+from gischat.bridges.base import Bridge
+from gischat.bridges.matrix.bridge import MatrixBridge
+from gischat.bridges.matrix.ping import MatrixPing
 from gischat.bridges.participant import REDIS_FAULTS, Participant
 from gischat.bridges.store import BridgeStore
-from gischat.bridges.telegram import bridge as telegram
+from gischat.bridges.telegram.bridge import TelegramBridge
 from gischat.hooks.outgoing import OutgoingHooks
 from gischat.observability import process, systemd
 from gischat.settings import Settings
@@ -20,30 +20,9 @@ from gischat.timings import Timings
 log = logging.getLogger(__name__)
 
 
-class Runs(Protocol):
-    """A bridge, or another participant that is run like one."""
+Kind = type[Bridge] | type[OutgoingHooks]
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set."""
-
-
-# By kind: a function that returns its channels, and one that makes it
-Make = Callable[[Participant, Settings, Timings], Runs]
-KINDS: dict[str, tuple[Callable[[Settings], Sequence[str]], Make]] = {
-    matrix.MatrixBridge.kind: (lambda settings: [name for name, _ in settings.matrix_bridges], matrix.make_bridge),
-    telegram.TelegramBridge.kind: (
-        lambda settings: [name for name, _ in settings.telegram_bridges],
-        telegram.make_bridge,
-    ),
-    ping.MatrixPing.kind: (
-        lambda settings: settings.channels if settings.matrix_ping_roomid else (),
-        ping.make_ping,
-    ),
-    OutgoingHooks.kind: (
-        lambda settings: list(dict.fromkeys(channel for channel, _ in settings.outgoing_hooks)),
-        OutgoingHooks,
-    ),
-}
+KINDS: tuple[Kind, ...] = (MatrixBridge, TelegramBridge, MatrixPing, OutgoingHooks)
 
 
 class LockLost(Exception):
@@ -54,24 +33,23 @@ async def serve(settings: Settings, timings: Timings, stop: asyncio.Event) -> No
     """Run all bridges of the settings until `stop` is set."""
     systemd.ready()
     async with asyncio.TaskGroup() as group:
-        for kind, (channels_of, make) in KINDS.items():
-            if channels := channels_of(settings):
-                group.create_task(_serve_one(kind, channels, make, settings, timings, stop))
+        for bridge in KINDS:
+            if bridge.channels_of(settings):
+                group.create_task(_serve_one(bridge, settings, timings, stop))
         await stop.wait()
 
 
-async def _serve_one(
-    kind: str, channels: Sequence[str], make: Make, settings: Settings, timings: Timings, stop: asyncio.Event
-) -> None:
-    async with Participant.connected(kind, channels, settings, timings) as participant:
-        store = BridgeStore(settings.instance_id, kind, participant.redis)
+async def _serve_one(bridge: Kind, settings: Settings, timings: Timings, stop: asyncio.Event) -> None:
+    channels = bridge.channels_of(settings)
+    async with Participant.connected(bridge.kind, channels, settings, timings) as participant:
+        store = participant.store
         if not await _wait_for_lock(store, participant.front, timings, stop):
             return
         with contextlib.suppress(*REDIS_FAULTS):
             await participant.take_over()
-        log.info("the %s bridge runs, for %d channels", kind, len(channels))
+        log.info("the %s bridge runs, for %d channels", bridge.kind, len(channels))
         keeping = asyncio.create_task(_keep_lock(store, participant.front, timings))
-        running = asyncio.create_task(make(participant, settings, timings).run(stop))
+        running = asyncio.create_task(bridge(participant, settings, timings).run(stop))
         try:
             done, _ = await asyncio.wait({keeping, running}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -13,7 +13,7 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from gischat.bridges.people import People, Person
 from gischat.bridges.places import place_in_degrees
 from gischat.bridges.relay import PRESENCE_TYPES, Relay
 from gischat.bridges.retrying import Retrying
-from gischat.bridges.store import BridgeStore, Link, event_of, part_of
+from gischat.bridges.store import Link, event_of, part_of
 from gischat.bridges.texts import MAX_PARTS
 from gischat.broker.entries import Publication
 from gischat.errors import Uncompliant
@@ -67,24 +67,28 @@ class Bridge(Retrying, ABC):
     """A bridge between channels and rooms of another chat."""
 
     kind: ClassVar[str]
+    announces_presence = False  # whether joining and leaving is told in the other chat
 
-    def __init__(
-        self, channels: Sequence[str], participant: Participant, settings: Settings, timings: Timings = Timings()
-    ) -> None:
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
         super().__init__(self.kind, timings)
         self.up = metrics.BRIDGE_UP.labels(self.kind)
-        self.channels = channels
+        self.channels = participant.channels
         self.settings = settings
         self.participant = participant
-        self.store = BridgeStore(settings.instance_id, self.kind, participant.redis)
-        self.people = {name: People(name, participant, self.store, settings, timings) for name in channels}
-        self.links = {name: self.store.links(name) for name in channels}
+        self.store = participant.store
+        self.people = {name: People(name, participant, settings, timings) for name in self.channels}
+        self.links = {name: self.store.links(name) for name in self.channels}
         self._parser = MessageParser(settings)
         self._retracted: dict[str, None] = {}  # events deleted in the other chat
-        self._relays = [Relay(self, channel) for channel in channels]
+        self._relays = [Relay(self, channel) for channel in self.channels]
         participant.on_restore = lambda channel: self.people[channel].restore()
         participant.on_dismissal = lambda channel, is_meant: self.people[channel].dismiss(is_meant)
         participant.people_of = lambda channel: self.people[channel].connected
+
+    @staticmethod
+    @abstractmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        """The channels that are bridged; none if the settings name no such bridge."""
 
     # Implemented by subclasses. All raise `Delayed` if it is not possible at the moment.
 
@@ -135,6 +139,8 @@ class Bridge(Retrying, ABC):
 
     async def publish(self, incoming: Incoming) -> None:
         """Publish an event in its channel, once; if it is refused, its sender gets a notice."""
+        if not incoming.contents:
+            return
         person = await self.people[incoming.channel].speaker(incoming.person, incoming.name)
         for number, content in enumerate(incoming.contents):
             event = part_of(incoming.event, number)
@@ -149,8 +155,7 @@ class Bridge(Retrying, ABC):
     async def like(self, channel: str, event: str, person: str, author: str, text: str, name: str = "") -> None:
         """Publish a like of an author's message."""
         content = {"type": "like", "liked_author": author, "message": text}
-        incoming = Incoming(channel, event, person, [content], int(time.time()), name=name)
-        await self.publish(incoming)
+        await self.publish(Incoming(channel, event, person, [content], int(time.time()), name=name))
 
     async def retract(self, channel: str, event: str) -> None:
         """Delete an event's messages from the history, after the event was deleted in the other chat.
@@ -158,16 +163,31 @@ class Bridge(Retrying, ABC):
         Clients still show them, because the protocol cannot retract messages. Messages that come from the channel are
         not deleted: the other chat has moderators of its own.
         """
-        links = self.links[channel]
-        parts = [part for part in self._parts(event) if links.of_event(part)]
-        ids = [
-            link.message for part in parts for link in links.of_event(part) if link.message == self._id(channel, part)
-        ]
+        ids = []
+        for part in self._parts(event):
+            own = self._id(channel, part)
+            ids += [own for link in self.links[channel].of_event(part) if link.message == own]
         if ids:
             self._retracted[event] = None
             while len(self._retracted) > MAX_RETRACTED:
                 del self._retracted[next(iter(self._retracted))]
             await self.participant.broker.moderation.delete_messages(channel, ids)
+
+    async def take_each(
+        self, channel: str, events: Iterable[Mapping[str, Any]], take: Callable[[Mapping[str, Any]], Awaitable[None]]
+    ) -> None:
+        """Take events of a channel's room in order; those that are rejected or unreadable are logged and skipped."""
+        for event in events:
+            if self.stop.is_set():
+                raise Stopped
+            try:
+                await take(event)
+            except (Delayed, Stopped, *REDIS_FAULTS):
+                raise
+            except Rejected as error:
+                log.warning("an event was not passed on: %s", error, extra={"channel": channel})
+            except Exception:
+                log.exception("an event could not be read", extra={"channel": channel})
 
     def is_retracted(self, event: str) -> bool:
         """Whether the event was deleted in the other chat."""
@@ -176,8 +196,6 @@ class Bridge(Retrying, ABC):
     def wants(self, publication: Publication) -> bool:
         """Whether a broadcast publication is sent to the other chat."""
         return self.announces_presence or publication.type not in PRESENCE_TYPES
-
-    announces_presence = False
 
     # Running
 
@@ -287,5 +305,4 @@ def _published_id(result: JobResult) -> str:
 def _reason(result: JobResult) -> str:
     if not result.is_refusal or not result.body:
         return ""
-    reason: str = msgspec.json.decode(result.body).get("reason", "")
-    return reason
+    return str(msgspec.json.decode(result.body).get("reason", ""))

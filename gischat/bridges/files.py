@@ -12,9 +12,9 @@ import msgspec
 from gischat.bridges.base import Bridge
 from gischat.bridges.errors import Delayed, Rejected, TooLarge
 from gischat.bridges.places import WGS_84
-from gischat.bridges.shapes import as_object, as_text
 from gischat.bridges.texts import shortened, text_messages
 from gischat.settings import Settings
+from gischat.shapes import as_object, as_text
 
 MAX_NAME = 120  # characters of a displayed file name
 
@@ -38,33 +38,30 @@ class Attachment:
 
 
 async def fetched(
-    bridge: Bridge, download: Callable[[str], Awaitable[bytes]], attachment: Attachment
+    bridge: Bridge, download: Callable[[str], Awaitable[bytes]], attachment: Attachment | None
 ) -> Sequence[Mapping[str, Any]]:
     """Download a file and convert it to a message; if that fails, to a text with the reason."""
-    longest, most = bridge.settings.max_message_length, _max_bytes_of(bridge.settings)[attachment.type]
-    too_large = TOO_LARGE.format(kilobytes=most // 1000)
-    if attachment.announced_bytes > most:
-        return unreadable(attachment, too_large, longest)
-    until = time.time() + bridge.timings.bridge_patience
+    if attachment is None:
+        return ()
+    most, until = _max_bytes_of(bridge.settings)[attachment.type], time.time() + bridge.timings.bridge_patience
     try:
+        if attachment.announced_bytes > most:
+            raise TooLarge
         data = await bridge.attempt(lambda: download(attachment.address), until)
+        if len(data) > most:
+            raise TooLarge
+        content = _content(attachment, data)
+        if is_in_wgs84(content.get("geojson")):
+            return [content]
+        why = NOT_IN_WGS84
     except TooLarge:
-        return unreadable(attachment, too_large, longest)
+        why = TOO_LARGE.format(kilobytes=most // 1000)
     except (Delayed, Rejected):
-        return unreadable(attachment, NOT_FETCHED, longest)
-    if len(data) > most:
-        return unreadable(attachment, too_large, longest)
-    try:
-        if attachment.type == "image":
-            return [file_content(attachment, base64.b64encode(data).decode(), None)]
-        if attachment.type != "geojson":
-            return [file_content(attachment, data.decode(), None)]
-        document = msgspec.json.decode(data)
+        why = NOT_FETCHED
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return unreadable(attachment, UNREADABLE, longest)
-    if not is_in_wgs84(document):
-        return unreadable(attachment, NOT_IN_WGS84, longest)
-    return [file_content(attachment, "", document)]
+        why = UNREADABLE
+    longest = bridge.settings.max_message_length
+    return text_messages(shortened(f"({attachment.name or 'a file'}: {why})", longest), longest)
 
 
 def file_type(name: str) -> str:
@@ -72,26 +69,18 @@ def file_type(name: str) -> str:
     return FILE_TYPES.get(PurePosixPath(name).suffix.lower(), "")
 
 
-def file_content(attachment: Attachment, data: str, document: Any) -> Mapping[str, Any]:
-    """The message for a file.
-
-    Args:
-        data: the file's content as in the message: base64 for a picture, text for other files.
-        document: the parsed content of a GeoJSON file.
-    """
+def _content(attachment: Attachment, data: bytes) -> Mapping[str, Any]:
+    """The message for a file."""
     name = PurePosixPath(attachment.name).stem
-    if attachment.type == "image":
-        return {"type": "image", "image_data": data}
-    if attachment.type == "model":
-        return {"type": "model", "model_name": name[:128], "raw_xml": data}
-    if attachment.type == "script":
-        return {"type": "script", "name": name[:128], "raw_pycode": data}
-    return {"type": "geojson", "layer_name": name[:255], **WGS_84, "geojson": document}
-
-
-def unreadable(attachment: Attachment, why: str, longest: int) -> Sequence[Mapping[str, Any]]:
-    """A text in place of a file that could not be downloaded or read."""
-    return text_messages(shortened(f"({attachment.name or 'a file'}: {why})", longest), longest)
+    match attachment.type:
+        case "image":
+            return {"type": "image", "image_data": base64.b64encode(data).decode()}
+        case "model":
+            return {"type": "model", "model_name": name[:128], "raw_xml": data.decode()}
+        case "script":
+            return {"type": "script", "name": name[:128], "raw_pycode": data.decode()}
+        case _:
+            return {"type": "geojson", "layer_name": name[:255], **WGS_84, "geojson": msgspec.json.decode(data)}
 
 
 def is_in_wgs84(document: Any) -> bool:

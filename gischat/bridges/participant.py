@@ -15,6 +15,7 @@ from typing import Self
 import msgspec
 
 from gischat.bridges.cursor import STREAM_START, sort_key
+from gischat.bridges.store import BridgeStore
 from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
 from gischat.broker.discovery import connect, reading_groups
@@ -69,6 +70,7 @@ class Participant:
         self.channels = channels
         self.front = f"{kind}-{secrets.token_hex(8)}"
         self.redis = redis
+        self.store = BridgeStore(settings.instance_id, kind, redis)
         self.broker = Broker.of(Namespace(settings, timings), self.front, redis, heavy)
         self.dispatcher = Dispatcher(self.broker, settings, timings)
         self.bans = dict.fromkeys(channels, Bans())

@@ -15,7 +15,7 @@ import msgspec
 
 from gischat.bridges.nicknames import candidates
 from gischat.bridges.participant import REDIS_FAULTS, Participant
-from gischat.bridges.store import BridgeStore, digest_of
+from gischat.bridges.store import digest_of
 from gischat.broker.entries import COUNT, LEAVE, RESTORE
 from gischat.broker.orders import Connected
 from gischat.errors import RefusalReason
@@ -49,12 +49,10 @@ class Person:
 class People:
     """The people in one channel."""
 
-    def __init__(
-        self, channel: str, participant: Participant, store: BridgeStore, settings: Settings, timings: Timings
-    ) -> None:
+    def __init__(self, channel: str, participant: Participant, settings: Settings, timings: Timings) -> None:
         self.channel = channel
         self._participant = participant
-        self._store = store
+        self._store = participant.store
         self._settings = settings
         self._timings = timings
         self._people: OrderedDict[str, Person] = OrderedDict()  # by their last message, the latest last

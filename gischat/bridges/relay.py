@@ -4,8 +4,6 @@ It reads the outbox by position, at the other chat's pace. While the other chat 
 with its own bounds (`MAX_OUTBOX_…`); the relay reports publications that were trimmed unread.
 """
 
-import asyncio
-import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -46,21 +44,7 @@ class Relay:
 
     async def run(self) -> None:
         """Send publications until the bridge stops; a message in flight is finished."""
-        news, stop = self._bridge.participant.news[self._channel], self._bridge.stop
-        while not stop.is_set():
-            news.clear()
-            entries = await self._bridge.attempt(self._cursor.read)
-            for entry in entries:
-                await self._pass_on(entry)
-                if stop.is_set():
-                    break
-            if entries:
-                await self._bridge.attempt(self._cursor.save)
-            else:
-                with contextlib.suppress(TimeoutError):
-                    wait = self._bridge.timings.outbox_read
-                    await self._bridge.until_stopped(asyncio.wait_for(news.wait(), wait))
-                await self._bridge.attempt(self._cursor.rewind)
+        await self._bridge.follow(self._cursor, self._bridge.participant.news[self._channel], self._pass_on)
 
     async def _pass_on(self, entry: Entry) -> None:
         publication, bridge = entry.publication, self._bridge
@@ -84,7 +68,6 @@ class Relay:
         except Delayed:
             self._missed += 1
             bridge.count("out", "missed")
-        self._cursor.advance(entry)
 
     def _is_for_all(self, publication: Publication) -> bool:
         if not publication.is_broadcast or self._bridge.participant.is_own(publication):

@@ -1,16 +1,19 @@
-"""Retries of failed operations, and waits that end when the process stops."""
+"""Retries of failed operations, waits that end when the process stops, and the loop over an outbox."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from gischat.bridges.backoff import Backoff
+from gischat.backoff import Backoff
+from gischat.bridges.cursor import OutboxCursor
 from gischat.bridges.errors import OUT_OF_REACH, Delayed, Stopped
 from gischat.bridges.participant import REDIS_FAULTS
 from gischat.broker.log_throttle import LogThrottle, described
+from gischat.broker.outbox import Entry
 from gischat.observability import metrics
 from gischat.timings import Timings
 
@@ -84,3 +87,29 @@ class Retrying:
                 await self.until_stopped(asyncio.sleep(self.timings.retry))
             else:
                 return result
+
+    async def follow(
+        self, cursor: OutboxCursor, news: asyncio.Event, pass_on: Callable[[Entry], Awaitable[None]]
+    ) -> None:
+        """Pass on a channel's publications, in order, until the process stops; one in flight is finished.
+
+        Args:
+            news: set after each publication; others may clear it, too, so it is not awaited for long.
+
+        Raises:
+            Stopped: the process stops.
+        """
+        while not self.stop.is_set():
+            news.clear()
+            entries = await self.attempt(cursor.read)
+            for entry in entries:
+                await pass_on(entry)
+                cursor.advance(entry)
+                if self.stop.is_set():
+                    break
+            if entries:
+                await self.attempt(cursor.save)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await self.until_stopped(asyncio.wait_for(news.wait(), self.timings.outbox_read))
+                await self.attempt(cursor.rewind)

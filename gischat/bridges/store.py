@@ -126,8 +126,7 @@ class BridgeStore:
 
     async def channel_position(self, channel: str) -> Position | None:
         """The bridge's position in the channel's outbox; None at its first start."""
-        key = self._channel_key(channel, "position")
-        stored = await self._redis.call("GET", key, key=key)
+        stored = await self._get(self._channel_key(channel, "position"))
         return Position.parse(stored) if stored else None
 
     async def save_channel_position(self, channel: str, position: Position) -> None:
@@ -136,8 +135,7 @@ class BridgeStore:
 
     async def foreign_position(self) -> str:
         """The bridge's position in the other chat; empty at its first start."""
-        key = bridge_key(self._instance, self._kind, "position")
-        return (await self._redis.call("GET", key, key=key) or b"").decode()
+        return (await self._get(bridge_key(self._instance, self._kind, "position"))).decode()
 
     async def save_foreign_position(self, position: str) -> None:
         key = bridge_key(self._instance, self._kind, "position")
@@ -145,8 +143,7 @@ class BridgeStore:
 
     async def nickname(self, channel: str, person: str) -> str:
         """A person's last nickname; empty if unknown."""
-        key = self._nickname_key(channel, person)
-        return (await self._redis.call("GET", key, key=key) or b"").decode()
+        return (await self._get(self._nickname_key(channel, person))).decode()
 
     async def save_nickname(self, channel: str, person: str, nickname: str) -> None:
         key = self._nickname_key(channel, person)
@@ -174,6 +171,9 @@ class BridgeStore:
         key = bridge_key(self._instance, self._kind, "lock")
         if await self._redis.call("GET", key, key=key) == owner.encode():
             await self._redis.call("SET", key, owner, "PX", 1, key=key)
+
+    async def _get(self, key: str) -> bytes:
+        return await self._redis.call("GET", key, key=key) or b""
 
     def _channel_key(self, channel: str, name: str) -> str:
         return ChannelKeys(self._instance, channel).bridge(self._kind, name)

@@ -65,17 +65,6 @@ class DeadLetters:
                 start = "(" + entries[-1][0].decode()
         return letters
 
-    async def find(self, place: str) -> DeadLetter:
-        """Find a dead letter by its entry id, in any channel.
-
-        Raises:
-            LookupError: there is none.
-        """
-        for letter in await self.all():
-            if letter.place == place:
-                return letter
-        raise LookupError(f"there is no dead letter {place}")
-
     async def retry(self, letter: DeadLetter) -> bool:
         """Move a dead letter back into the inbox as a new job; False if it does not exist any more.
 

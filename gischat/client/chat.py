@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
+from tornado.websocket import WebSocketClientConnection
 
 from gischat.client.address import WGS84, Crs, websocket_url
 from gischat.client.connection import Connection
@@ -30,7 +31,7 @@ from gischat.client.messages import (
     UncompliantMessage,
 )
 from gischat.client.outbox import Outbox
-from gischat.client.websocket import Websocket, open_websocket
+from gischat.client.websocket import open_websocket
 from gischat.protocol.identifiers import new_id
 
 MAX_UNREAD_BYTES = 2**25
@@ -78,7 +79,7 @@ def connect(
     inbox = Inbox(max_unread_bytes, after, with_history=history)
     websocket_url(instance, channel)  # raises here rather than on connecting
 
-    def opening() -> Awaitable[Websocket]:
+    def opening() -> Awaitable[WebSocketClientConnection]:
         url = websocket_url(instance, channel, after=inbox.after, types=types)
         return open_websocket(url, token=token, ssl=ssl, max_message_bytes=max_message_bytes)
 
@@ -241,9 +242,11 @@ class Chat:
     # Callbacks of the connection
 
     def on_open(self) -> None:
+        """Called after connecting and reconnecting."""
         self._inbox.begin()
 
     def on_message(self, message: Received, size: int) -> None:
+        """Called for a message; `size` is that of its frame."""
         if isinstance(message, UncompliantMessage) and self._is_refusal(message.reason):
             return
         was_caught_up = self._inbox.is_caught_up
@@ -255,10 +258,12 @@ class Chat:
             self._ready()
 
     def on_lost(self, reason: str) -> None:
+        """Called when a websocket has ended; `reason` is the server's reason if it is about the message in flight."""
         self._registration = None
         self._outbox.pause(reason)
 
     def on_end(self, error: ChatError) -> None:
+        """Called when the connection has ended for good."""
         self._inbox.end(error)
         self._outbox.end(error)
         if not self._opened.done():

@@ -1,15 +1,20 @@
 """A connection that reconnects automatically, until the server refuses it."""
 
 import asyncio
-import random
+import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import DecodeError
+from tornado.iostream import StreamClosedError
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError
 
+from gischat.backoff import Backoff
 from gischat.client.errors import ChatError, Refused, Unreachable
-from gischat.client.messages import Received, UncompliantMessage, parse
-from gischat.client.websocket import Websocket
+from gischat.client.messages import UncompliantMessage, parse
+
+if TYPE_CHECKING:
+    from gischat.client.chat import Chat
 
 FIRST_DELAY = 1.0  # seconds
 MAX_DELAY = 30.0
@@ -27,50 +32,37 @@ WORTH_RETURNING = (TIMED_OUT, TOO_SLOW, SLOW_UPLOAD, TOO_FAST)
 TOO_FAST_DELAY = 60.0
 
 
-class Listener(Protocol):
-    """The callbacks of a connection."""
-
-    def on_open(self) -> None:
-        """Called after connecting and reconnecting."""
-
-    def on_message(self, message: Received, size: int) -> None:
-        """Called for a message; `size` is that of its frame."""
-
-    def on_lost(self, reason: str) -> None:
-        """Called when a websocket has ended; `reason` is the server's reason if it is about the message in flight."""
-
-    def on_end(self, error: ChatError) -> None:
-        """Called when the connection has ended for good."""
-
-
 class Connection:
     """Before `is_established` is set, every failure ends the connection; afterwards it reconnects."""
 
-    def __init__(self, open_websocket: Callable[[], Awaitable[Websocket]]) -> None:
+    def __init__(self, open_websocket: Callable[[], Awaitable[WebSocketClientConnection]]) -> None:
         self.is_established = False
         self._open_websocket = open_websocket
-        self._websocket: Websocket | None = None
+        self._websocket: WebSocketClientConnection | None = None
         self._websocket_ended = asyncio.Event()
         self._readers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._attempt = 0
+        self._backoff = Backoff(FIRST_DELAY, MAX_DELAY)
+        self._is_restarting = False
         self._last_uncompliant: tuple[UncompliantMessage, int] | None = None  # it may be the reason of a close
         self._delivery_timer: asyncio.TimerHandle | None = None
         self._failure: ChatError | None = None
 
-    def start(self, listener: Listener) -> None:
-        self._listener = listener
+    def start(self, chat: "Chat") -> None:
+        self._chat = chat
         self._task = asyncio.create_task(self._run())
 
     async def write(self, frame: str) -> None:
         """Send a frame; without a websocket it is dropped, which `on_lost` has reported or will report."""
         if self._websocket is not None:
-            await self._websocket.write(frame)
+            with contextlib.suppress(WebSocketClosedError, StreamClosedError):
+                await self._websocket.write_message(frame)
 
     def restart(self) -> None:
         """Close the websocket; a new one follows at once."""
         if self._websocket is not None:
-            self._attempt = -1
+            self._is_restarting = True
+            self._backoff.reset()
             self._websocket_ended.set()
 
     def fail(self, error: ChatError) -> None:
@@ -103,9 +95,9 @@ class Connection:
                 delay = await self._use(websocket)
             if self._failure is None:
                 await asyncio.sleep(delay)
-        self._listener.on_end(self._failure)
+        self._chat.on_end(self._failure)
 
-    async def _use(self, websocket: Websocket) -> float:
+    async def _use(self, websocket: WebSocketClientConnection) -> float:
         """Use a websocket until it ends; returns the seconds to wait before the next one."""
         self._websocket = websocket
         self._websocket_ended.clear()
@@ -113,16 +105,17 @@ class Connection:
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
         try:
-            self._listener.on_open()
+            self._chat.on_open()
             await self._websocket_ended.wait()
         finally:
             self._websocket = None
-            websocket.close()
-        return self._on_over(*(websocket.ending if reader.done() else (None, "")))
+            websocket.close(1000)  # frames that arrive before the server's answer are still read
+        is_over = reader.done()
+        return self._on_over(websocket.close_code if is_over else None, (is_over and websocket.close_reason) or "")
 
-    async def _read(self, websocket: Websocket) -> None:
+    async def _read(self, websocket: WebSocketClientConnection) -> None:
         try:
-            while (frame := await websocket.read()) is not None:
+            while (frame := await websocket.read_message()) is not None:
                 if websocket is self._websocket:
                     self._receive(frame)
         finally:
@@ -141,8 +134,8 @@ class Connection:
             self._last_uncompliant = message, len(frame)
             self._delivery_timer = asyncio.get_running_loop().call_later(GOODBYE_PAUSE, self._deliver_uncompliant)
         else:
-            self._attempt = 0  # only now, to keep backing off from a server that accepts and closes at once
-            self._listener.on_message(message, len(frame))
+            self._backoff.reset()  # only now, to keep backing off from a server that accepts and closes at once
+            self._chat.on_message(message, len(frame))
 
     def _take_uncompliant(self) -> tuple[UncompliantMessage, int] | None:
         uncompliant, self._last_uncompliant = self._last_uncompliant, None
@@ -153,7 +146,7 @@ class Connection:
     def _deliver_uncompliant(self) -> None:
         uncompliant = self._take_uncompliant()
         if uncompliant is not None:
-            self._listener.on_message(*uncompliant)
+            self._chat.on_message(*uncompliant)
 
     def _on_over(self, code: int | None, reason: str) -> float:
         uncompliant = self._take_uncompliant()
@@ -163,14 +156,10 @@ class Connection:
         elif self._failure is None and not self.is_established:
             self._failure = Unreachable(text or "The connection ended before the channel was joined.")
         is_about_message = code == TOO_LARGE or reason == SLOW_UPLOAD
-        self._listener.on_lost(text if is_about_message else "")
+        self._chat.on_lost(text if is_about_message else "")
         return TOO_FAST_DELAY if reason == TOO_FAST else self._back_off()
 
     def _back_off(self) -> float:
-        """The delay of the next attempt: exponential, and random within its second half, so that the clients of a
-        restarted server do not reconnect at once. 0 after `restart`."""
-        self._attempt += 1
-        if self._attempt == 0:
-            return 0.0
-        delay: float = min(MAX_DELAY, FIRST_DELAY * 2 ** (self._attempt - 1))
-        return delay * (0.5 + random.random() / 2)
+        """The seconds until the next attempt; 0 after `restart`."""
+        is_restart, self._is_restarting = self._is_restarting, False
+        return 0.0 if is_restart else self._backoff.next()

@@ -1,12 +1,10 @@
 """A websocket to the server, by Tornado's client, which answers pings, sends its own, and reports close codes."""
 
-import contextlib
 from ssl import SSLContext
 
 from msgspec import DecodeError, json
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.iostream import StreamClosedError
-from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
+from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from gischat.client.errors import Refused, Unreachable
 
@@ -17,32 +15,9 @@ MAX_RETRY_AFTER = 3600.0  # seconds
 FINAL = (400, 401, 403)  # statuses of a handshake that a repetition does not change
 
 
-class Websocket:
-    """An open websocket."""
-
-    def __init__(self, socket: WebSocketClientConnection) -> None:
-        self._socket = socket
-
-    async def read(self) -> str | bytes | None:
-        """Wait for the next frame; None if the websocket has ended."""
-        return await self._socket.read_message()
-
-    async def write(self, frame: str) -> None:
-        """Send a frame; returns when it is written, or the websocket has ended."""
-        with contextlib.suppress(WebSocketClosedError, StreamClosedError):
-            await self._socket.write_message(frame)
-
-    def close(self) -> None:
-        """Start the closing handshake; frames that arrive within seconds can still be read."""
-        self._socket.close(1000)
-
-    @property
-    def ending(self) -> tuple[int | None, str]:
-        """The close code, None if the server sent none, and the reason."""
-        return self._socket.close_code, self._socket.close_reason or ""
-
-
-async def open_websocket(url: str, *, token: str | None, ssl: SSLContext | None, max_message_bytes: int) -> Websocket:
+async def open_websocket(
+    url: str, *, token: str | None, ssl: SSLContext | None, max_message_bytes: int
+) -> WebSocketClientConnection:
     """Open a websocket.
 
     Raises:
@@ -53,9 +28,7 @@ async def open_websocket(url: str, *, token: str | None, ssl: SSLContext | None,
     headers = {"Authorization": f"Bearer {token.encode().decode('latin-1')}"} if token else {}
     request = HTTPRequest(url, headers=headers, ssl_options=ssl, connect_timeout=CONNECT_SECONDS)
     try:
-        return Websocket(
-            await websocket_connect(request, ping_interval=PING_SECONDS, max_message_size=max_message_bytes)
-        )
+        return await websocket_connect(request, ping_interval=PING_SECONDS, max_message_size=max_message_bytes)
     except HTTPClientError as error:
         reason = _reason(error)
         if error.code in FINAL:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 
 class Level(StrEnum):
@@ -21,20 +22,10 @@ class Finding:
     remedy: str = ""
 
 
-def ok(subject: str, says: str) -> Finding:
-    return Finding(Level.OK, subject, says)
-
-
-def undetermined(subject: str, says: str, remedy: str = "") -> Finding:
-    return Finding(Level.UNKNOWN, subject, says, remedy)
-
-
-def warning(subject: str, says: str, remedy: str) -> Finding:
-    return Finding(Level.WARNING, subject, says, remedy)
-
-
-def problem(subject: str, says: str, remedy: str) -> Finding:
-    return Finding(Level.ERROR, subject, says, remedy)
+ok = partial(Finding, Level.OK)
+undetermined = partial(Finding, Level.UNKNOWN)
+warning = partial(Finding, Level.WARNING)
+problem = partial(Finding, Level.ERROR)
 
 
 def size(number: float) -> str:

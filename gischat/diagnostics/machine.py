@@ -121,7 +121,7 @@ def _version(host: str, port: int, seconds: float) -> str | None:
 def check_descriptors(settings: Settings) -> Iterator[Finding]:
     """Check the limit of file descriptors: a front needs one per connection, and fails without free ones."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    connections = _connections(settings)
+    connections = settings.max_connections or MANY
     needed = connections + OWN_FILES + len(settings.channels)
     if _suffices(allowed, needed):
         yield ok("open files", f"are enough for {connections} connections of a front")
@@ -136,10 +136,6 @@ def check_descriptors(settings: Settings) -> Iterator[Finding]:
 
 def _suffices(limit: int, needed: int) -> bool:
     return limit == resource.RLIM_INFINITY or limit >= needed
-
-
-def _connections(settings: Settings) -> int:
-    return settings.max_connections or MANY
 
 
 def check_memory(settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """Checks of one Redis server: its version, role, memory, persistence, clock, and our user's permissions."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -45,19 +44,13 @@ class Server:
             return None
 
 
-@contextlib.asynccontextmanager
-async def _connected(dial: Dial, timings: Timings) -> AsyncIterator[Server]:
-    async with opened(await dial()) as connection:
-        server = Server(connection, timings.redis_answer)
-        await server.ask("PING")
-        yield server
-
-
 async def check_server(
     settings: Settings, timings: Timings, subject: str, where: RedisUrl, dial: Dial
 ) -> AsyncIterator[Finding]:
     try:
-        async with _connected(dial, timings) as server:
+        async with opened(await dial()) as connection:
+            server = Server(connection, timings.redis_answer)
+            await server.ask("PING")
             yield await _round_trip(subject, server)
             info = _fields(await server.look("INFO") or b"")
             for finding in _read_info(settings, subject, where, info):
@@ -224,7 +217,7 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
     asked = [
         [word.replace(KEY, key) for word in command.split(" ")]  # a channel's name may contain spaces
         for command in commands
-        for key in _tried(command, keys)
+        for key in (keys if KEY in command else keys[:1])  # without a key, once
     ]
     try:
         refused = await server.ask("EVAL", _ASK_PERMISSIONS, "0", json.dumps(asked))
@@ -239,8 +232,3 @@ async def _check_permissions(settings: Settings, subject: str, where: RedisUrl, 
         pattern = f"gischat:{{{settings.instance_id}:*"
         return problem(subject, f"does not allow this user {', '.join(names)} on keys {pattern}", remedy)
     return ok(subject, f"allows this user all that we need on the keys of {len(keys)} channels")
-
-
-def _tried(command: str, keys: list[str]) -> list[str]:
-    """Keys to check a command with; a command without a key is checked once."""
-    return keys if KEY in command else keys[:1]

@@ -88,7 +88,8 @@ def _admin_routes(front: Services) -> list[URLSpec]:
         admin_keys,
     )
 
-    return admin.routes(front) + admin_bans.routes(front) + admin_keys.routes(front)
+    routes = (*admin.ROUTES, *admin_bans.ROUTES, *admin_keys.ROUTES)
+    return [URLSpec(path, handler, {"front": front}) for path, handler in routes]
 
 
 class FrontApplication(Application):

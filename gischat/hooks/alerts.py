@@ -6,8 +6,8 @@ https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
 
 from typing import Any
 
-from gischat.hooks.fields import objects, pairs, text
 from gischat.hooks.plain_text import joined, linked
+from gischat.shapes import objects, pairs, text
 
 MAX_ALERTS = 10
 MAX_LABELS = 5

@@ -5,8 +5,8 @@ Gitea and Forgejo send the same, with the same header. Titles are plain text, no
 
 from typing import Any
 
-from gischat.hooks.fields import objects, text
 from gischat.hooks.plain_text import first_line, joined, linked
+from gischat.shapes import objects, text
 
 EVENT = "X-GitHub-Event"
 DELIVERY = "X-GitHub-Delivery"

@@ -13,9 +13,9 @@ from tornado.httputil import HTTPFile, HTTPInputError, parse_body_arguments
 
 from gischat.errors import Uncompliant
 from gischat.hooks import alerts, github, odk, slack
-from gischat.hooks.fields import text
 from gischat.hooks.plain_text import first_line, pieces
 from gischat.protocol.places import WGS_84_WKT
+from gischat.shapes import text
 
 NO_TEXT = (
     'There is nothing to say in this. Send {"text": "…"}, or what GitHub, Grafana, Alertmanager, ODK Central, '

@@ -76,17 +76,6 @@ class HookLetters:
                 yield letter
             start = "(" + page[-1][0].decode()
 
-    async def find(self, place: str) -> HookLetter:
-        """Find a dead letter by its entry id.
-
-        Raises:
-            LookupError: there is none.
-        """
-        for letter in await self.all():
-            if letter.place == place:
-                return letter
-        raise LookupError(f"there is no dead letter {place}")
-
     async def retry(self, letter: HookLetter) -> bool:
         """Post a dead letter again, and delete it if that succeeds.
 

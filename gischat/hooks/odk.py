@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from gischat.hooks.fields import pairs, text
 from gischat.hooks.plain_text import joined
+from gischat.shapes import pairs, text
 
 MAX_PROPERTIES = 8
 EVENTS = ("submission.", "entity.")

@@ -8,6 +8,7 @@ accepts posts again.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -36,56 +37,45 @@ class OutgoingHooks:
 
     kind = KIND
 
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return list(dict.fromkeys(channel for channel, _ in settings.outgoing_hooks))
+
     def __init__(self, participant: Participant, settings: Settings, timings: Timings = Timings()) -> None:
-        self._participant = participant
-        self._settings = settings
-        self._timings = timings
+        self.participant = participant
+        self.settings = settings
+        self.timings = timings
+        self.delivery = Delivery(settings, timings)
+        self.letters = HookLetters(settings, participant.redis, timings)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Post messages until `stop` is set; then finish those in flight, within a timeout."""
-        delivery = Delivery(self._settings, self._timings)
-        letters = HookLetters(self._settings, self._participant.redis, self._timings)
-        hooks = [
-            _Hook(channel, url, self._participant, delivery, letters, self._settings, self._timings, stop)
-            for channel, url in dict.fromkeys(self._settings.outgoing_hooks)
-        ]
-        tasks = [asyncio.create_task(hook.run()) for hook in hooks]
-        stopping = asyncio.create_task(stop.wait())
+        hooks = [_Hook(self, channel, url, stop) for channel, url in dict.fromkeys(self.settings.outgoing_hooks)]
         try:
-            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-            await asyncio.wait(tasks, timeout=self._timings.drain)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(hook.run()) for hook in hooks]
+                await stop.wait()
+                await asyncio.wait(tasks, timeout=self.timings.drain)
+                for task in tasks:
+                    task.cancel()
         finally:
-            for task in (*tasks, stopping):
-                task.cancel()
-            delivery.close()
+            self.delivery.close()
 
 
 class _Hook(Retrying):
     """One outgoing hook: the messages of a channel for one address."""
 
-    def __init__(
-        self,
-        channel: str,
-        url: str,
-        participant: Participant,
-        delivery: Delivery,
-        letters: HookLetters,
-        settings: Settings,
-        timings: Timings,
-        stop: asyncio.Event,
-    ) -> None:
+    def __init__(self, hooks: OutgoingHooks, channel: str, url: str, stop: asyncio.Event) -> None:
         self._host = urlsplit(url).hostname  # other parts may be secret
         words = f"messages of {channel} cannot be posted to {self._host}"
-        self._refusals = LogThrottle(words, timings, patience=0.0)
-        super().__init__(KIND, timings, stop, self._refusals)
+        self._refusals = LogThrottle(words, hooks.timings, patience=0.0)
+        super().__init__(KIND, hooks.timings, stop, self._refusals)
         self._channel = channel
         self._url = url
+        self._delivery, self._letters = hooks.delivery, hooks.letters
+        participant, settings = hooks.participant, hooks.settings
         self._history = participant.broker.history
         self._news = participant.news[channel]
-        self._delivery = delivery
-        self._letters = letters
         store = BridgeStore(settings.instance_id, f"{KIND}:{target_of(url)}", participant.redis)
         self._cursor = OutboxCursor(channel, participant.broker.outbox, store)
         self._max_age = RETAINED * settings.max_outbox_age
@@ -95,22 +85,14 @@ class _Hook(Retrying):
         with contextlib.suppress(Stopped):
             await self.attempt(self._cursor.load)
             log.info("messages are posted to %s from now on", self._host, extra={"channel": self._channel})
-            while not self.stop.is_set():
-                await self._post_next()
+            await self.follow(self._cursor, self._news, self._pass_on)
 
-    async def _post_next(self) -> None:
-        entries = await self.attempt(self._cursor.read)
-        for entry in entries:
-            self._count("missed", self._cursor.missed_before(entry))
-            if entry.publication.is_broadcast and entry.publication.type not in NOT_POSTED:
-                await self._post(entry)
+    async def _pass_on(self, entry: Entry) -> None:
+        self._count("missed", self._cursor.missed_before(entry))
+        if entry.publication.is_broadcast and entry.publication.type not in NOT_POSTED:
+            await self._post(entry)
             self._cursor.advance(entry)
-            await self.attempt(self._cursor.save)
-        if not entries:
-            with contextlib.suppress(TimeoutError):  # a timeout, because several hooks of a channel share the event
-                await self.until_stopped(asyncio.wait_for(self._news.wait(), self.timings.outbox_read))
-            self._news.clear()
-            await self.attempt(self._cursor.rewind)
+            await self.attempt(self._cursor.save)  # at once, so that the next process does not post it again
 
     async def _post(self, entry: Entry) -> None:
         """Post a message until it is accepted, given up, or deleted by a moderator."""

@@ -5,8 +5,8 @@ https://api.slack.com/messaging/webhooks, https://developers.mattermost.com/inte
 
 from typing import Any
 
-from gischat.hooks.fields import objects, text
 from gischat.hooks.plain_text import Reader, joined, linked
+from gischat.shapes import objects, text
 
 MAX_ATTACHMENTS = 10
 MAX_DEPTH = 8  # of nested elements of a block

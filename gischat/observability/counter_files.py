@@ -112,29 +112,28 @@ class Metric(ABC, Generic[Kind]):
     def _samples(self, labels: dict[str, str], counted: Kind) -> Iterator[Sample]: ...
 
 
-class Counter(Metric[Value]):
+class _Number(Metric[Value]):
+    suffix: ClassVar[str] = ""  # of its samples' name
+
+    def _begin(self, labels: dict[str, str]) -> Value:
+        return self._value(self.name + self.suffix, labels)
+
+    def _samples(self, labels: dict[str, str], counted: Value) -> Iterator[Sample]:
+        yield Sample(self.name + self.suffix, labels, counted.amount)
+
+
+class Counter(_Number):
     """A number that only grows."""
 
     kind = file = "counter"
-
-    def _begin(self, labels: dict[str, str]) -> Value:
-        return self._value(f"{self.name}_total", labels)
-
-    def _samples(self, labels: dict[str, str], counted: Value) -> Iterator[Sample]:
-        yield Sample(f"{self.name}_total", labels, counted.amount)
+    suffix = "_total"
 
 
-class Gauge(Metric[Value]):
+class Gauge(_Number):
     """A momentary number; summed over live processes, without those of dead ones."""
 
     kind = "gauge"
     file = "gauge_livesum"
-
-    def _begin(self, labels: dict[str, str]) -> Value:
-        return self._value(self.name, labels)
-
-    def _samples(self, labels: dict[str, str], counted: Value) -> Iterator[Sample]:
-        yield Sample(self.name, labels, counted.amount)
 
 
 class Histogram(Metric[Observations]):

@@ -31,14 +31,10 @@ class Exposition:
 
     def encode(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that an `Accept` header asks for, and its content type."""
-        from prometheus_client import CollectorRegistry
         from prometheus_client.exposition import choose_encoder
 
-        encoder, content_type = choose_encoder(accept)
-        registry = CollectorRegistry()
-        registry.register(self)
-        encode: Callable[[CollectorRegistry], bytes] = encoder
-        return encode(registry), content_type
+        encode, content_type = choose_encoder(accept)
+        return encode(self), content_type
 
     def _own(self) -> Iterable["Metric"]:
         from prometheus_client.metrics_core import Metric

@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 
 from gischat.commands import CommandError
 from gischat.protocol.types import LANES
-from gischat.settings import WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.settings import WRONG_SETTINGS, Settings, load
 from gischat.supervision import files
 
 # A unix socket's path may have 103 bytes on macOS, 107 on Linux; supervisord first binds to "supervisor.sock.<pid>",
@@ -109,10 +109,11 @@ def read_instance() -> Instance:
     """Read the environment, with the .env file.
 
     Raises:
-        CommandError: some settings are wrong; it names all of them.
+        CommandError: the file cannot be read.
+        SettingsError: some settings are wrong.
     """
     complete_environment()
-    settings = read_settings()
+    settings = load()
     state_dir = Path(os.path.abspath(settings.state_dir))
     return Instance(
         settings=settings,
@@ -139,18 +140,6 @@ def embedded_directory(*, is_meant: bool) -> Path | None:
     state_dir = Path(os.path.abspath(settings.state_dir))
     os.environ["REDIS_URL"] = embedded_url(run_dir(state_dir))
     return state_dir
-
-
-def read_settings() -> Settings:
-    """The settings from the environment.
-
-    Raises:
-        CommandError: some settings are wrong; it names all of them.
-    """
-    try:
-        return load()
-    except SettingsError as error:
-        raise CommandError("\n  ".join(["wrong settings:", *str(error).splitlines()]), WRONG_SETTINGS) from error
 
 
 def complete_environment() -> None:

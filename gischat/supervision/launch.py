@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import resource
 import shutil
 import socket
 import stat
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 from gischat.commands import CommandError
 from gischat.observability.logs import is_json
+from gischat.open_files import raise_limit
 from gischat.settings import Settings
 from gischat.supervision import files
 from gischat.supervision.instance import Instance
@@ -47,7 +47,7 @@ def launch(instance: Instance) -> NoReturn:
     # Counters start at zero in each run; Prometheus recognises the drop as a restart.
     shutil.rmtree(instance.metrics_dir, ignore_errors=True)
     _refuse_unusable_ports(instance.settings)
-    _raise_open_files_limit()
+    raise_limit(MAX_OPEN_FILES)
     instance.export()
     log_file = os.environ.get("LOG_FILE")
     output = _output(log_file)
@@ -147,14 +147,6 @@ def _addresses(host: str, port: int) -> list[tuple[Any, ...]]:
 def _reason(error: OSError) -> str:
     reasons = {errno.EADDRINUSE: "another program has it", errno.EACCES: "only root may use ports below 1024"}
     return reasons.get(error.errno or 0) or str(error.strerror)
-
-
-def _raise_open_files_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # the kernel may allow less than it says; a lower limit suffices for most
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _output(log_file: str | None) -> int:

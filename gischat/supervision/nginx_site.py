@@ -34,9 +34,10 @@ def site(settings: Settings, arguments: Sequence[str]) -> str:
     given = _parser().parse_args(arguments)
     template = files.path("deploy/nginx/site.conf").read_text("utf-8")
     locations = files.path("deploy/nginx/locations.conf").read_text("utf-8")
+    fronts = given.fronts or [f"127.0.0.1:{settings.port}"]
     values = {
         "name": given.name,
-        "servers": "\n    ".join(_server(front) for front in given.fronts or [f"127.0.0.1:{settings.port}"]),
+        "servers": "\n    ".join(f"server {front} max_fails=3 fail_timeout=5s;" for front in fronts),
         "http_port": given.http_port,
         "https_port": given.https_port,
         "https_host": given.name if given.https_port == 443 else f"{given.name}:{given.https_port}",
@@ -58,10 +59,6 @@ def idle_timeout(settings: Settings) -> int:
 
 
 _HEADER = "# Made by `gischat nginx`; make it anew when fronts move or limits change.\n\n"
-
-
-def _server(address: str) -> str:
-    return f"server {address} max_fails=3 fail_timeout=5s;"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -105,8 +105,8 @@ def _computing(worker: Process) -> set[int]:
 
 
 def _dead(scene: Scene, *arguments: str) -> str:
-    """The output of `python -m worker dead …`."""
-    process = run_to_end("worker", "dead", *arguments, directory=scene.stack.directory, **scene.stack.settings)
+    """The output of `gischat dead-letters …`."""
+    process = run_to_end("gischat", "dead-letters", *arguments, directory=scene.stack.directory, **scene.stack.settings)
     assert process.exit_status == 0
     said = process.whole_log()
     process.log.unlink()

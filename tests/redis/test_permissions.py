@@ -251,7 +251,7 @@ async def _leave_pending(stack: Stack, valkey: GuardedValkey, keys: ChannelKeys,
 
 
 def _dead(stack: Stack, *arguments: str) -> str:
-    process = run_to_end("worker", "dead", *arguments, directory=stack.directory, **stack.settings)
+    process = run_to_end("gischat", "dead-letters", *arguments, directory=stack.directory, **stack.settings)
     assert process.exit_status == 0, process.whole_log()
     said = process.whole_log()
     process.log.unlink()

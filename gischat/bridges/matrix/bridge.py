@@ -4,22 +4,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gischat.bridges.base import Bridge, Incoming
-from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.errors import Delayed, Rejected, Trouble
 from gischat.bridges.files import fetched, max_bytes
 from gischat.bridges.matrix.client import MatrixClient, UnknownPosition
 from gischat.bridges.matrix.incoming import convert
 from gischat.bridges.matrix.outgoing import OWN_KEY, liked_text, notice, outgoing
-from gischat.bridges.participant import REDIS_FAULTS, Participant
-from gischat.bridges.shapes import as_list, as_object, as_text
+from gischat.bridges.participant import Participant
 from gischat.bridges.store import event_of
 from gischat.bridges.wording import LIKE
 from gischat.broker.log_throttle import LogThrottle
 from gischat.observability import metrics
 from gischat.protocol.file_names import file_name
 from gischat.settings import Settings
+from gischat.shapes import as_list, as_object, as_text
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -39,28 +40,24 @@ class MatrixBridge(Bridge):
 
     kind = "matrix"
 
-    def __init__(
-        self,
-        rooms: Mapping[str, str],
-        client: MatrixClient,
-        participant: Participant,
-        settings: Settings,
-        timings: Timings,
-    ) -> None:
-        """Create it; `rooms` are the ids or aliases of rooms, by channel."""
-        super().__init__(list(rooms), participant, settings, timings)
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(participant, settings, timings)
         self.announces_presence = settings.matrix_notices
-        self._client = client
-        self._wanted = rooms
+        self._client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, max_bytes(settings))
+        self._wanted = dict(settings.matrix_bridges)  # the ids or aliases of rooms, by channel
         self._rooms: dict[str, str] = {}  # the ids of joined rooms, by channel
-        self._entering: dict[str, asyncio.Lock] = {channel: asyncio.Lock() for channel in rooms}
+        self._entering: dict[str, asyncio.Lock] = {channel: asyncio.Lock() for channel in self.channels}
         self._user = ""
         self._since = ""  # the token of the last sync
         self._outside = {
             channel: LogThrottle(f"a room is not bridged, that of channel {channel}", timings, patience=0.0)
-            for channel in rooms
+            for channel in self.channels
         }
         self._encrypted: set[str] = set()
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return [channel for channel, _ in settings.matrix_bridges]
 
     # Requests to Matrix
 
@@ -160,17 +157,7 @@ class MatrixBridge(Bridge):
             events = events[entered[-1] :]  # earlier messages are not bridged
         elif timeline.get("limited") is True:
             events = await self._earlier(channel, room, as_text(timeline.get("prev_batch")), since) + events
-        for event in events:
-            if self.stop.is_set():
-                raise Stopped
-            try:
-                await self._take(channel, room, event)
-            except (Delayed, Stopped, *REDIS_FAULTS):
-                raise
-            except Rejected as error:
-                log.warning("an event was not passed on: %s", error, extra={"channel": channel})
-            except Exception:
-                log.exception("an event could not be read", extra={"channel": channel})
+        await self.take_each(channel, events, partial(self._take, channel, room))
 
     def _is_own_entry(self, event: Mapping[str, Any]) -> bool:
         if event.get("type") != "m.room.member" or event.get("state_key") != self._user:
@@ -220,13 +207,10 @@ class MatrixBridge(Bridge):
         found = convert(content, self.settings.max_message_length)
         if found is None or (found.replaces and not self.links[channel].of_event(found.replaces)):
             return
-        contents = list(found.contents)
-        if found.attachment is not None:
-            contents = [*await fetched(self, self._client.download, found.attachment), *contents]
+        contents = [*await fetched(self, self._client.download, found.attachment), *found.contents]
         at = event.get("origin_server_ts")
         timestamp = at // 1000 if isinstance(at, int) and at > 0 else int(time.time())
-        if contents:
-            await self.publish(Incoming(channel, id, person, contents, timestamp, found.reply_to))
+        await self.publish(Incoming(channel, id, person, contents, timestamp, found.reply_to))
 
     async def _take_reaction(self, channel: str, room: str, person: str, id: str, content: Mapping[str, Any]) -> None:
         """Publish a reaction to a message from the channel as a like; others are visible in the room only."""
@@ -245,8 +229,3 @@ class MatrixBridge(Bridge):
             await people.leave(person)
         elif content.get("membership") == "join" and self.announces_presence and not people.is_here(person):
             await people.speaker(person)
-
-
-def make_bridge(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = MatrixClient(settings.matrix_homeserver, settings.matrix_token, timings, max_bytes(settings))
-    return MatrixBridge(dict(settings.matrix_bridges), client, participant, settings, timings)

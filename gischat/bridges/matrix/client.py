@@ -4,36 +4,32 @@ Not matrix-nio, which would save these lines only, and needs another HTTP client
 """
 
 import json
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-from tornado.httpclient import HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+from tornado.httpclient import HTTPClientError
 
-from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
+from gischat.bridges.errors import Delayed, Rejected, Trouble
+from gischat.bridges.http import HttpClient, error_body, json_object
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 32 * 2**20  # of JSON: a sync of many rooms after a night
 TIMELINE_EVENTS = 100  # of a room in one sync; the others are requested in pages
 CLIENT = "/_matrix/client/v3"
 
-JSON = "application/json"
-
 
 class MatrixClient:
     """One account on one homeserver. The token is sent only to that address: redirects are not followed."""
 
     def __init__(self, homeserver: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
-        self._homeserver = homeserver
-        self._token = token
         self._timings = timings
-        self._max_file_bytes = max_file_bytes
+        connected = partial(HttpClient, "the homeserver", homeserver, timings, token=token)
         # Files have a client of their own, because its size limit differs, and so that calls do not wait for files.
-        self._api = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
-        self._files = SimpleAsyncHTTPClient(force_instance=True, max_body_size=max(max_file_bytes, 1), max_clients=4)
+        self._api = connected(MAX_ANSWER_BYTES)
+        self._files = connected(max(max_file_bytes, 1), of_files=True)
 
     async def whoami(self) -> str:
         """The account's user id."""
@@ -87,15 +83,9 @@ class MatrixClient:
 
     async def upload(self, file: bytes, content_type: str, name: str) -> str:
         """Upload a file to the media repository; returns its mxc: URL."""
-        response = await self._fetch(
-            self._api,
-            "POST",
-            f"/_matrix/media/v3/upload?{urlencode({'filename': name})}",
-            body=file,
-            content_type=content_type,
-            seconds=self._timings.bridge_file,
-        )
-        return _text(_parsed(response), "content_uri")
+        path = f"/_matrix/media/v3/upload?{urlencode({'filename': name})}"
+        body = await self._api.fetch("POST", path, _failure, self._timings.bridge_file, file, content_type)
+        return _text(_parsed(body), "content_uri")
 
     async def download(self, address: str) -> bytes:
         """Download a file from the media repository by its mxc: URL.
@@ -107,14 +97,11 @@ class MatrixClient:
         if not address.startswith("mxc://") or not server or not media or "/" in media:
             raise Rejected("its file has no address")
         where = f"{_quoted(server)}/{_quoted(media)}?timeout_ms={int(self._timings.bridge_answer * 500)}"
+        fetch = partial(self._files.fetch, failure=_failure, seconds=self._timings.bridge_file)
         try:
-            response = await self._download(f"/_matrix/client/v1/media/download/{where}")
+            return await fetch("GET", f"/_matrix/client/v1/media/download/{where}")
         except Unrecognized:  # a server before Matrix 1.11
-            response = await self._download(f"/_matrix/media/v3/download/{where}&allow_redirect=false")
-        return response.body
-
-    async def _download(self, path: str) -> HTTPResponse:
-        return await self._fetch(self._files, "GET", path, seconds=self._timings.bridge_file)
+            return await fetch("GET", f"/_matrix/media/v3/download/{where}&allow_redirect=false")
 
     async def _call(
         self,
@@ -126,50 +113,8 @@ class MatrixClient:
         of_room: bool = False,
     ) -> dict[str, Any]:
         body = None if content is None else msgspec.json.encode(content)
-        seconds = seconds or self._timings.bridge_answer
-        return _parsed(
-            await self._fetch(self._api, method, path, body=body, content_type=JSON, seconds=seconds, of_room=of_room)
-        )
-
-    async def _fetch(
-        self,
-        client: SimpleAsyncHTTPClient,
-        method: str,
-        path: str,
-        *,
-        seconds: float,
-        body: bytes | None = None,
-        content_type: str = "",
-        of_room: bool = False,
-    ) -> HTTPResponse:
-        headers = {"Authorization": f"Bearer {self._token}"}
-        if content_type:
-            headers["Content-Type"] = content_type
-        head: list[str] = []
-        request = HTTPRequest(
-            self._homeserver + path,
-            method=method,
-            headers=headers,
-            body=body,
-            connect_timeout=self._timings.bridge_answer,
-            request_timeout=seconds,
-            follow_redirects=False,
-            decompress_response=False,  # so that a small answer cannot become a large one
-            header_callback=head.append,
-        )
-        try:
-            return await client.fetch(request)
-        except HTTPTimeoutError:
-            raise Delayed(Trouble.UNREACHABLE, "the homeserver does not answer in time") from None
-        except HTTPStreamClosedError:
-            if client is self._files and _may_exceed(head, self._max_file_bytes):  # the client closes such answers
-                raise TooLarge("its file is too large, or broke off") from None
-            raise Delayed(Trouble.UNREACHABLE, "the homeserver closed the connection") from None
-        except HTTPClientError as error:
-            raise _failure(error, of_room=of_room) from None
-        except (OSError, ssl.SSLError, ValueError, UnicodeError) as error:
-            reason = f"the homeserver cannot be reached: {type(error).__name__}"
-            raise Delayed(Trouble.UNREACHABLE, reason) from None
+        failure, seconds = partial(_failure, of_room=of_room), seconds or self._timings.bridge_answer
+        return _parsed(await self._api.fetch(method, path, failure, seconds, body))
 
 
 class BadRequest(Rejected):
@@ -184,15 +129,9 @@ class Unrecognized(Rejected):
     """The homeserver does not know this endpoint."""
 
 
-def _may_exceed(head: Sequence[str], most: int) -> bool:
-    """Whether an answer may be longer, according to its head; True without a length."""
-    lengths = [line.partition(":")[2].strip() for line in head if line.lower().startswith("content-length:")]
-    return bool(head) and not (lengths and lengths[0].isdecimal() and int(lengths[0]) <= most)
-
-
-def _failure(error: HTTPClientError, *, of_room: bool) -> Exception:
+def _failure(error: HTTPClientError, *, of_room: bool = False) -> Exception:
     """The exception for an answer other than 200, without the server's text, which may quote messages."""
-    answer = _json(error.response.body if error.response else b"")
+    answer = error_body(error)
     code = answer.get("errcode")
     code = code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 60 else ""
     reason = f"the homeserver answers {error.code} {code}".strip()
@@ -219,20 +158,9 @@ def _retry_after(error: HTTPClientError, answer: Mapping[str, Any]) -> float | N
     return None if seconds is None else min(max(seconds, 0.0), 600.0)
 
 
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _parsed(response: HTTPResponse) -> dict[str, Any]:
-    try:
-        answer = msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        answer = None
-    if not isinstance(answer, dict):
+def _parsed(body: bytes) -> dict[str, Any]:
+    answer = json_object(body)
+    if answer is None:
         raise Delayed(Trouble.SERVER_ERROR, "the homeserver answers something that is no JSON object")
     return answer
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from gischat.bridges.files import MAX_NAME, Attachment, file_type
 from gischat.bridges.places import position_message
-from gischat.bridges.shapes import as_object, as_text
 from gischat.bridges.texts import from_html, shortened, text_messages
+from gischat.shapes import as_object, as_text
 
 HTML = "org.matrix.custom.html"
 KINDS = {"m.audio": "a recording", "m.video": "a video", "m.file": "a file", "m.image": "a picture"}

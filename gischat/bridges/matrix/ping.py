@@ -23,10 +23,14 @@ class MatrixPing(Bridge):
 
     kind = "ping"
 
-    def __init__(self, client: MatrixClient, participant: Participant, settings: Settings, timings: Timings) -> None:
-        super().__init__(settings.channels, participant, settings, timings)
-        self._client = client
-        self._room = ""
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(participant, settings, timings)
+        self._client = MatrixClient(settings.matrix_ping_homeserver, settings.matrix_ping_token, timings)
+        self._room = settings.matrix_ping_roomid
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return settings.channels if settings.matrix_ping_roomid else ()
 
     async def connect(self) -> None:
         with contextlib.suppress(Rejected):  # it may be in the room, but not permitted to join
@@ -39,26 +43,19 @@ class MatrixPing(Bridge):
         made = outgoing(message, None, "")
         made.content["body"] += f" ({channel})"
         made.content["formatted_body"] += f" <em>({channel})</em>"
-        room = self._room or self.settings.matrix_ping_roomid
-        return [await self._client.send(room, "m.room.message", f"gischat-ping-{message['id']}", made.content)]
+        return [await self._client.send(self._room, "m.room.message", f"gischat-ping-{message['id']}", made.content)]
 
     async def send_like(self, channel: str, liker: str, event: str) -> None:
         """Ignore likes."""
 
     async def delete(self, channel: str, event: str) -> None:
-        await self._client.redact(self._room or self.settings.matrix_ping_roomid, event, f"gischat-delete-{event}")
+        await self._client.redact(self._room, event, f"gischat-delete-{event}")
 
     async def tell(self, channel: str, words: str, reply_to: str = "") -> None:
-        room = self._room or self.settings.matrix_ping_roomid
-        await self._client.send(room, "m.room.message", f"gischat-notice-{time.time_ns()}", notice(words))
+        await self._client.send(self._room, "m.room.message", f"gischat-notice-{time.time_ns()}", notice(words))
 
     def wants(self, publication: Publication) -> bool:
         if publication.type != "text":
             return False
         text: str = msgspec.json.decode(publication.body)["text"]
         return text.lstrip().startswith(self.settings.matrix_ping_message_prefix)
-
-
-def make_ping(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = MatrixClient(settings.matrix_ping_homeserver, settings.matrix_ping_token, timings)
-    return MatrixPing(client, participant, settings, timings)

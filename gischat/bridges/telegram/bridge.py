@@ -5,16 +5,15 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from gischat.bridge_settings import TelegramChat
 from gischat.bridges.base import Bridge, Incoming
-from gischat.bridges.errors import Delayed, Rejected, Stopped, Trouble
+from gischat.bridges.errors import Delayed, Rejected, Trouble
 from gischat.bridges.files import fetched, max_bytes
-from gischat.bridges.participant import REDIS_FAULTS, Participant
-from gischat.bridges.shapes import as_integer, as_list, as_object
+from gischat.bridges.participant import Participant
 from gischat.bridges.store import Link, event_of
 from gischat.bridges.telegram.client import Migrated, TelegramClient
 from gischat.bridges.telegram.incoming import Sender, convert, named, sender, text_of, topic_of
@@ -23,6 +22,7 @@ from gischat.bridges.telegram.updates import Updates
 from gischat.bridges.texts import split, text_messages
 from gischat.bridges.wording import LIKE, words
 from gischat.settings import Settings
+from gischat.shapes import as_integer, as_list, as_object
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -39,24 +39,21 @@ class TelegramBridge(Bridge):
 
     kind = "telegram"
 
-    def __init__(
-        self,
-        chats: Mapping[str, TelegramChat],
-        client: TelegramClient,
-        participant: Participant,
-        settings: Settings,
-        timings: Timings,
-    ) -> None:
-        super().__init__(list(chats), participant, settings, timings)
+    def __init__(self, participant: Participant, settings: Settings, timings: Timings) -> None:
+        super().__init__(participant, settings, timings)
         self.announces_presence = settings.telegram_notices
-        self._client = client
-        self._chats = dict(chats)
-        self._updates = Updates(client, self.store, timings)
+        self._client = TelegramClient(settings.telegram_api, settings.telegram_token, timings, max_bytes(settings))
+        self._chats = dict(settings.telegram_bridges)
+        self._updates = Updates(self._client, self.store, timings)
         self._bot = 0
         # By channel, the id of the message in flight and the ids of its events that were sent
         self._begun: dict[str, tuple[str, list[str]]] = {}
         self._words: dict[str, str] = {}  # the texts of recently sent messages, which likes name
         self._unbridged: set[int] = set()
+
+    @staticmethod
+    def channels_of(settings: Settings) -> Sequence[str]:
+        return [channel for channel, _ in settings.telegram_bridges]
 
     # Requests to Telegram
 
@@ -166,7 +163,7 @@ class TelegramBridge(Bridge):
             channel = self._channel_of(update)
             if channel:
                 by_channel.setdefault(channel, []).append(update)
-        takes = [self._take_all(channel, updates) for channel, updates in by_channel.items()]
+        takes = [self.take_each(name, updates, partial(self._take, name)) for name, updates in by_channel.items()]
         for end in await asyncio.gather(*takes, return_exceptions=True):
             if end is not None:
                 raise end
@@ -189,19 +186,6 @@ class TelegramBridge(Bridge):
             log.info("the bot is in a group that is not bridged: %d%s", chat, f"/{topic}" if topic else "")
         return found
 
-    async def _take_all(self, channel: str, updates: Sequence[Mapping[str, Any]]) -> None:
-        for update in updates:
-            if self.stop.is_set():
-                raise Stopped
-            try:
-                await self._take(channel, update)
-            except (Delayed, Stopped, *REDIS_FAULTS):
-                raise
-            except Rejected as error:
-                log.warning("an update was not passed on: %s", error, extra={"channel": channel})
-            except Exception:
-                log.exception("an update could not be read", extra={"channel": channel})
-
     async def _take(self, channel: str, update: Mapping[str, Any]) -> None:
         message = _message(update)
         event = f"{as_integer(as_object(message.get('chat')).get('id'))}/{as_integer(message.get('message_id'))}"
@@ -219,11 +203,10 @@ class TelegramBridge(Bridge):
         found = convert(message, self.settings.max_message_length, self.settings.max_image_size)
         if found is None:
             return
-        contents = list(found.contents)
-        if found.attachment is not None:
-            contents = [*await fetched(self, self._client.download, found.attachment), *contents]
+        contents = [*await fetched(self, self._client.download, found.attachment), *found.contents]
         answered = as_integer(as_object(message.get("reply_to_message")).get("message_id"))
-        await self._publish(channel, event, who, contents, message, f"{event.partition('/')[0]}/{answered}")
+        reply_to = f"{event.partition('/')[0]}/{answered}"
+        await self.publish(Incoming(channel, event, who.id, contents, _timestamp(message), reply_to, who.name))
 
     async def _take_edit(self, channel: str, event: str, who: Sender, message: Mapping[str, Any]) -> None:
         """Publish an edited text. Other edits (a live location, a link's preview) do not change the text."""
@@ -232,20 +215,8 @@ class TelegramBridge(Bridge):
         if not before or not text or Link.digest_of(split(text, longest)[0]) in before:
             return
         contents = text_messages(f"(edited) {text}", longest)
-        await self._publish(channel, f"{event}~{Link.digest_of(text)}", who, contents, message, event)
-
-    async def _publish(
-        self,
-        channel: str,
-        event: str,
-        who: Sender,
-        contents: Sequence[Mapping[str, Any]],
-        message: Mapping[str, Any],
-        reply_to: str,
-    ) -> None:
-        timestamp = as_integer(message.get("edit_date")) or as_integer(message.get("date")) or int(time.time())
-        if contents:
-            await self.publish(Incoming(channel, event, who.id, contents, timestamp, reply_to, who.name))
+        edit = f"{event}~{Link.digest_of(text)}"
+        await self.publish(Incoming(channel, edit, who.id, contents, _timestamp(message), event, who.name))
 
     async def _take_reaction(self, channel: str, event: str, reaction: Mapping[str, Any]) -> None:
         """Publish a reaction to a message from the channel as a like; others are visible in the group only."""
@@ -278,6 +249,5 @@ def _message(update: Mapping[str, Any]) -> dict[str, Any]:
     return next((as_object(one) for one in found if one), {})
 
 
-def make_bridge(participant: Participant, settings: Settings, timings: Timings) -> Bridge:
-    client = TelegramClient(settings.telegram_api, settings.telegram_token, timings, max_bytes(settings))
-    return TelegramBridge(dict(settings.telegram_bridges), client, participant, settings, timings)
+def _timestamp(message: Mapping[str, Any]) -> int:
+    return as_integer(message.get("edit_date")) or as_integer(message.get("date")) or int(time.time())

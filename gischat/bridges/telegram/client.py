@@ -4,27 +4,24 @@ The token is part of every URL, so errors and logs contain no URLs, and nothing 
 """
 
 import secrets
-import ssl
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError, SimpleAsyncHTTPClient
+from tornado.httpclient import HTTPClientError
 
 from gischat.bridges.errors import Delayed, Rejected, TooLarge, Trouble
-from gischat.bridges.shapes import as_integer, as_list, as_object, as_text
+from gischat.bridges.http import JSON, HttpClient, error_body, json_object
 from gischat.bridges.wording import File
 from gischat.protocol.file_names import file_name
+from gischat.shapes import as_integer, as_object, as_text
 from gischat.timings import Timings
 
 MAX_ANSWER_BYTES = 16 * 2**20  # of JSON: a hundred updates
 MAX_FILE_BYTES = 20_000_000  # of a file that a bot can download
 MAX_WAIT = 600  # maximum seconds between two attempts, whatever the API asks for
 UPDATES = ("message", "edited_message", "message_reaction")  # the last is sent to administrators only
-
-JSON = "application/json"
 
 # Descriptions of errors 400 that concern a whole group; all others concern one message, and block nothing.
 _NO_ROOM = (
@@ -51,15 +48,13 @@ class TelegramClient:
     """One bot. The token is sent only to the API's address: redirects are not followed."""
 
     def __init__(self, api: str, token: str, timings: Timings = Timings(), max_file_bytes: int = 0) -> None:
-        self._api = api
         self._token = token
         self._timings = timings
         # Files need another size limit; updates need a connection of their own, which would block all others.
-        self._polling = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
-        self._calling = SimpleAsyncHTTPClient(force_instance=True, max_body_size=MAX_ANSWER_BYTES)
-        self._files = SimpleAsyncHTTPClient(
-            force_instance=True, max_body_size=min(max(max_file_bytes, 1), MAX_FILE_BYTES), max_clients=4
-        )
+        self._polling = HttpClient("the Bot API", f"{api}/bot{token}/", timings, MAX_ANSWER_BYTES)
+        self._calling = HttpClient("the Bot API", f"{api}/bot{token}/", timings, MAX_ANSWER_BYTES)
+        max_file_bytes = min(max(max_file_bytes, 1), MAX_FILE_BYTES)
+        self._files = HttpClient("the Bot API", f"{api}/file/bot{token}/", timings, max_file_bytes, of_files=True)
 
     async def updates(self, offset: int, wait: float) -> list[dict[str, Any]]:
         """Wait for the updates from `offset` on, which confirms all earlier ones. With -1: the newest one; with 0: all
@@ -68,7 +63,7 @@ class TelegramClient:
         result = await self._invoke(self._polling, "getUpdates", asked, self._timings.bridge_answer + wait)
         if not isinstance(result, list):
             raise Delayed(Trouble.SERVER_ERROR, "the Bot API answers no list of updates")
-        return [as_object(one) for one in as_list(result)]
+        return list(map(as_object, result))
 
     async def invoke(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Call a method; returns its result, or an empty object if that is no object."""
@@ -79,7 +74,7 @@ class TelegramClient:
 
         A repeated call sends it twice, because the API cannot detect duplicates.
         """
-        body, content_type = (None, "") if file is None else multipart(parameters, field, file)
+        body, content_type = (None, JSON) if file is None else multipart(parameters, field, file)
         result = await self._invoke(self._calling, method, parameters, self._timings.bridge_file, body, content_type)
         return as_integer(as_object(result).get("message_id"))
 
@@ -92,59 +87,32 @@ class TelegramClient:
         path = as_text((await self.invoke("getFile", {"file_id": file})).get("file_path"))
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise Rejected("its file has no path")
-        return await self._fetch(self._files, f"file/bot{self._token}/{quote(path)}", self._timings.bridge_file)
+        return await self._files.fetch("GET", quote(path), self._lost_file, self._timings.bridge_file)
 
     async def _invoke(
         self,
-        client: SimpleAsyncHTTPClient,
+        client: HttpClient,
         method: str,
         parameters: Mapping[str, Any],
         seconds: float,
         body: bytes | None = None,
-        content_type: str = "",
+        content_type: str = JSON,
     ) -> Any:
-        if body is None:
-            body, content_type = msgspec.json.encode(parameters), JSON
-        answer = _json(await self._fetch(client, f"bot{self._token}/{method}", seconds, body, content_type))
+        body = msgspec.json.encode(parameters) if body is None else body
+        answer = json_object(await client.fetch("POST", method, self._failed, seconds, body, content_type)) or {}
         if answer.get("ok") is True:
             return answer.get("result")
         if answer.get("ok") is False:
             raise self._failure(as_integer(answer.get("error_code")), answer)
         raise Delayed(Trouble.SERVER_ERROR, "the Bot API answers something that is no answer of a Bot API")
 
-    async def _fetch(
-        self,
-        client: SimpleAsyncHTTPClient,
-        path: str,
-        seconds: float,
-        body: bytes | None = None,
-        content_type: str = "",
-    ) -> bytes:
-        request = HTTPRequest(
-            f"{self._api}/{path}",
-            method="GET" if body is None else "POST",
-            headers={"Content-Type": content_type} if content_type else {},
-            body=body,
-            connect_timeout=self._timings.bridge_answer,
-            request_timeout=seconds,
-            follow_redirects=False,
-            decompress_response=False,  # so that a small answer cannot become a large one
-        )
-        try:
-            return bytes((await client.fetch(request)).body)
-        except HTTPTimeoutError:
-            raise Delayed(Trouble.UNREACHABLE, "the Bot API does not answer in time") from None
-        except HTTPStreamClosedError:
-            if client is self._files:  # this also happens if the answer exceeds the limit
-                raise TooLarge("its file is too large, or broke off") from None
-            raise Delayed(Trouble.UNREACHABLE, "the Bot API closed the connection") from None
-        except HTTPClientError as error:
-            if client is self._files and error.code == 404:
-                raise Rejected("its file is not there any more") from None
-            raise self._failure(error.code, _json(error.response.body if error.response else b"")) from None
-        except (OSError, ssl.SSLError, ValueError, UnicodeError) as error:
-            reason = f"the Bot API cannot be reached: {type(error).__name__}"
-            raise Delayed(Trouble.UNREACHABLE, reason) from None
+    def _lost_file(self, error: HTTPClientError) -> Exception:
+        if error.code == 404:
+            return Rejected("its file is not there any more")
+        return self._failed(error)
+
+    def _failed(self, error: HTTPClientError) -> Exception:
+        return self._failure(error.code, error_body(error))
 
     def _failure(self, code: int, answer: Mapping[str, Any]) -> Exception:
         """The exception for an answer that reports an error."""
@@ -186,10 +154,3 @@ def multipart(parameters: Mapping[str, Any], field: str, file: File) -> tuple[by
     between = b"--%b\r\n" % boundary.encode()
     whole = b"".join(between + part + b"\r\n" for part in parts) + b"--%b--\r\n" % boundary.encode()
     return whole, f"multipart/form-data; boundary={boundary}"
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        return as_object(msgspec.json.decode(body))
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return {}

@@ -7,8 +7,8 @@ from typing import Any
 
 from gischat.bridges.files import MAX_NAME, Attachment, file_type
 from gischat.bridges.places import position_message
-from gischat.bridges.shapes import as_integer, as_list, as_object, as_text
 from gischat.bridges.texts import shortened, text_messages
+from gischat.shapes import as_integer, as_list, as_object, as_text
 
 # Kinds without a message type: their description, and the field with details
 KINDS = {

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gischat.bridges.shapes import as_integer
 from gischat.bridges.store import BridgeStore
 from gischat.bridges.telegram.client import TelegramClient
+from gischat.shapes import as_integer
 from gischat.timings import Timings
 
 # If there are no updates for a week, the next one has a random id: a lower one would never be received. Without a

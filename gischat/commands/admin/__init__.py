@@ -16,7 +16,6 @@ import contextlib
 import functools
 import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,21 +24,14 @@ from urllib.parse import urlsplit
 import msgspec
 from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest, HTTPResponse
 
+from gischat.commands import CommandError
 from gischat.commands.admin import calls
-from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, SettingsError, load
+from gischat.settings import LOOPBACK, WRONG_SETTINGS, Settings, load
 from gischat.timings import Timings
 
 NOT_DONE, UNREACHABLE, NOT_PERMITTED = 1, 69, 77
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Failed(Exception):
-    """The command failed; `str()` tells the operator why."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,25 +115,17 @@ def _duration(text: str) -> int:
 
 def main(arguments: Sequence[str], timings: Timings) -> int:
     given = _parser().parse_args(arguments)
-    try:
-        answer = asyncio.run(_ask(given, *_where_and_token(given), timings))
-    except SettingsError as error:
-        print(f"gischat: wrong settings\n{error}", file=sys.stderr)
-        return WRONG_SETTINGS
-    except Failed as failure:
-        print(f"gischat: {failure}", file=sys.stderr)
-        return failure.status
-    print(answer)
+    print(asyncio.run(_ask(given, *_where_and_token(given), timings)))
     return 0
 
 
 def _where_and_token(given: argparse.Namespace) -> tuple[str, str]:
     if given.env_file and not given.env_file.exists():
-        raise Failed(WRONG_SETTINGS, f"{given.env_file}: there is no such file")
+        raise CommandError(f"{given.env_file}: there is no such file", WRONG_SETTINGS)
     settings = load(given.env_file or Path(".env"))
     url = given.url or settings.admin_url or _own_front(settings)
     if urlsplit(url).scheme not in ("http", "https"):
-        raise Failed(WRONG_SETTINGS, f"'{url}' is no address of a server: it begins with https:// or http://")
+        raise CommandError(f"'{url}' is no address of a server: it begins with https:// or http://", WRONG_SETTINGS)
     return url.rstrip("/"), _token(given.token_file, settings)
 
 
@@ -155,11 +139,11 @@ def _token(file: Path | None, settings: Settings) -> str:
         try:
             return file.read_text("utf-8").strip()
         except (OSError, UnicodeError) as error:
-            raise Failed(WRONG_SETTINGS, f"the token cannot be read: {error}") from None
+            raise CommandError(f"the token cannot be read: {error}", WRONG_SETTINGS) from None
     if not settings.admin_token:
-        raise Failed(
-            WRONG_SETTINGS,
+        raise CommandError(
             "there is no ADMIN_TOKEN, neither in the environment nor in .env: it has to be the one of the server",
+            WRONG_SETTINGS,
         )
     return settings.admin_token
 
@@ -180,7 +164,7 @@ async def _ask(given: argparse.Namespace, url: str, token: str, timings: Timings
     try:
         response = await client.fetch(request, raise_error=False)
     except (HTTPError, OSError, ValueError) as error:
-        raise Failed(UNREACHABLE, f"{url} does not answer: {error}") from None
+        raise CommandError(f"{url} does not answer: {error}", UNREACHABLE) from None
     finally:
         client.close()
     answer = _answer(response, url)
@@ -191,10 +175,10 @@ def _answer(response: HTTPResponse, url: str) -> Any:
     try:
         answer = msgspec.json.decode(response.body)
     except msgspec.DecodeError:
-        raise Failed(UNREACHABLE, f"{url} answers with {response.code}, but it is no gischat") from None
+        raise CommandError(f"{url} answers with {response.code}, but it is no gischat", UNREACHABLE) from None
     if response.code in (200, 201):
         return answer
-    raise Failed(NOT_PERMITTED if response.code == 401 else NOT_DONE, _complaint(response, answer))
+    raise CommandError(_complaint(response, answer), NOT_PERMITTED if response.code == 401 else NOT_DONE)
 
 
 def _complaint(response: HTTPResponse, answer: Any) -> str:

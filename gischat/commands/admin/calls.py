@@ -46,7 +46,8 @@ def bans(_: argparse.Namespace) -> Call:
 
 
 def ban(given: argparse.Namespace) -> Call:
-    body = {_kind(given.subject): given.subject, "channel": given.channel, "seconds": given.seconds}
+    kind = "address" if re.search("[.:]", given.subject) else "nickname"  # which never contains these
+    body = {kind: given.subject, "channel": given.channel, "seconds": given.seconds}
     return Call("POST", "/admin/bans", answers.banned, body | {"reason": given.reason or ""})
 
 
@@ -94,8 +95,3 @@ def _channel(given: argparse.Namespace, end: str) -> str:
 def _query(**values: str | None) -> str:
     present = {name: value for name, value in values.items() if value}
     return "?" + urlencode(present) if present else ""
-
-
-def _kind(subject: str) -> str:
-    """Whether the subject is an address or a nickname: all addresses contain a dot or a colon, nicknames never do."""
-    return "address" if re.search(r"[.:]", subject) else "nickname"

@@ -1,78 +1,12 @@
-"""Schemas of HTTP answers, which have exactly the keys named here; helpers for describing answers."""
+"""JSON schemas of HTTP answers, which have exactly the keys named here; helpers for describing answers."""
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
-
-from gischat.front.handlers import admin_schemas
-
 JsonObject = dict[str, Any]
 
-
-Answer = admin_schemas.Strict
-
-
-class Version(Answer):
-    version = fields.String(required=True)
-
-
-class Rules(Answer):
-    rules = fields.String(required=True)
-    main_lang = fields.String(required=True, metadata={"description": "The server's main language."})
-    min_author_length = fields.Integer(required=True)
-    max_author_length = fields.Integer(required=True)
-    max_message_length = fields.Integer(required=True, metadata={"description": "In characters."})
-    max_image_size = fields.Integer(required=True, metadata={"description": "The longest side, in pixels."})
-    max_geojson_features = fields.Integer(required=True)
-
-
-class ChannelStatus(Answer):
-    name = fields.String(required=True)
-    nb_connected_users = fields.Integer(required=True)
-
-
-class Status(Answer):
-    status = fields.String(required=True, validate=validate.OneOf(["ok", "degraded"]))
-    healthy = fields.Boolean(required=True, metadata={"description": "Whether messages are delivered."})
-    channels = fields.List(fields.Nested(ChannelStatus), required=True)
-
-
-class Map(Answer):
-    code = fields.String(required=True, allow_none=True, metadata={"description": "The path of the map's script."})
-    tiles = fields.String(required=True, allow_none=True, metadata={"description": "The operator's tiles, as XYZ."})
-    attribution = fields.String(required=True, metadata={"description": "The attribution of the tiles."})
-
-
-class Alive(Answer):
-    alive = fields.Boolean(required=True)
-
-
-class Ready(Answer):
-    ready = fields.Boolean(required=True)
-    reasons = fields.List(fields.String(), required=True, metadata={"description": "Why it is not ready."})
-
-
-class Problem(Answer):
-    detail = fields.String(required=True, metadata={"description": "The reason, for people."})
-
-
-class Fault(Answer):
-    loc = fields.List(fields.String(), required=True, metadata={"description": "`body`, and the field."})
-    msg = fields.String(required=True)
-    type = fields.String(required=True)
-
-
-class Faults(Answer):
-    detail = fields.List(fields.Nested(Fault), required=True, validate=validate.Length(min=1))
-
-
-class HookTaken(Answer):
-    ok = fields.Boolean(required=True)
-    ids = fields.List(fields.String(), required=True, metadata={"description": "The messages' ids, in their order."})
-
-
-class FaultsOrProblem(Answer):
-    detail = fields.Raw(required=True, metadata={"description": "The reason, or a list of errors by field."})
+TEXT: JsonObject = {"type": "string"}
+INTEGER: JsonObject = {"type": "integer"}
+BOOLEAN: JsonObject = {"type": "boolean"}
 
 
 def reference(name: str) -> JsonObject:
@@ -83,22 +17,85 @@ def list_of(items: JsonObject) -> JsonObject:
     return {"type": "array", "items": items}
 
 
-def json_content(schema: type[Schema] | JsonObject) -> JsonObject:
+def about(schema: JsonObject, description: str) -> JsonObject:
+    return {**schema, "description": description}
+
+
+def or_null(schema: JsonObject) -> JsonObject:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+class Components(dict[str, JsonObject]):
+    """Schemas of objects that have exactly the keys named, by their names in the document."""
+
+    def add(self, name: str, /, **properties: JsonObject) -> JsonObject:
+        """Add a schema; returns a reference to it."""
+        exactly = {"required": list(properties), "additionalProperties": False}
+        self[name] = {"type": "object", "properties": properties, **exactly}
+        return reference(name)
+
+
+NAMES = list_of(TEXT)
+
+COMPONENTS = Components()
+component = COMPONENTS.add
+Version = component("Version", version=TEXT)
+Rules = component(
+    "Rules",
+    rules=TEXT,
+    main_lang=about(TEXT, "The server's main language."),
+    min_author_length=INTEGER,
+    max_author_length=INTEGER,
+    max_message_length=about(INTEGER, "In characters."),
+    max_image_size=about(INTEGER, "The longest side, in pixels."),
+    max_geojson_features=INTEGER,
+)
+ChannelStatus = component("ChannelStatus", name=TEXT, nb_connected_users=INTEGER)
+Status = component(
+    "Status",
+    status={**TEXT, "enum": ["ok", "degraded"]},
+    healthy=about(BOOLEAN, "Whether messages are delivered."),
+    channels=list_of(ChannelStatus),
+)
+Map = component(
+    "Map",
+    code=about(or_null(TEXT), "The path of the map's script."),
+    tiles=about(or_null(TEXT), "The operator's tiles, as XYZ."),
+    attribution=about(TEXT, "The attribution of the tiles."),
+)
+Alive = component("Alive", alive=BOOLEAN)
+Ready = component("Ready", ready=BOOLEAN, reasons=about(NAMES, "Why it is not ready."))
+Problem = component("Problem", detail=about(TEXT, "The reason, for people."))
+Fault = component("Fault", loc=about(NAMES, "`body`, and the field."), msg=TEXT, type=TEXT)
+Faults = component("Faults", detail={**list_of(Fault), "minItems": 1})
+FaultsOrProblem = component("FaultsOrProblem", detail={"description": "The reason, or a list of errors by field."})
+HookTaken = component("HookTaken", ok=BOOLEAN, ids=about(NAMES, "The messages' ids, in their order."))
+
+
+def json_content(schema: JsonObject) -> JsonObject:
     return {"content": {"application/json": {"schema": schema}}}
 
 
-def answer(description: str, schema: type[Schema] | JsonObject) -> JsonObject:
+def answer(description: str, schema: JsonObject) -> JsonObject:
     return {"description": description, **json_content(schema)}
 
 
-def get(tag: str, summary: str, schema: type[Schema] | JsonObject, errors: JsonObject | None = None) -> JsonObject:
+def operation(tag: str, summary: str, responses: JsonObject, **more: Any) -> JsonObject:
+    return {"tags": [tag], "summary": summary, "responses": responses, **more}
+
+
+def get(tag: str, summary: str, schema: JsonObject, errors: JsonObject | None = None) -> JsonObject:
     limits = {} if tag == OPERATION else TOO_MANY
-    responses = {"200": answer(summary, schema), **(errors or {}), **limits}
-    return {"get": {"tags": [tag], "summary": summary, "responses": responses}}
+    return {"get": operation(tag, summary, {"200": answer(summary, schema), **(errors or {}), **limits})}
+
+
+def parameter(name: str, schema: JsonObject, description: str, *, where: str = "query") -> JsonObject:
+    """An optional parameter; a list's values are separated by commas."""
+    commas = {"style": "form", "explode": False} if schema["type"] == "array" else {}
+    return {"name": name, "in": where, "schema": schema, "description": description, **commas}
 
 
 SERVER, CHANNEL, OPERATION = "The server", "A channel", "Operation"
-NAMES = list_of({"type": "string"})
 RETRY_AFTER = {"headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}}
 TOO_MANY = {"429": answer("Too many requests or connections from one address", Problem) | RETRY_AFTER}
 FULL = {"503": answer("The server has reached its limit of connections", Problem) | RETRY_AFTER}

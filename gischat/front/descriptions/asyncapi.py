@@ -3,13 +3,11 @@
 from collections import defaultdict
 from typing import Any
 
-from apispec import APISpec
-
 from gischat import __version__
 from gischat.front import close_status
 from gischat.front.auth.channel_auth import NO_TOKEN, OTHER_KEY, TOKEN_PARAMETER, WRONG_KEY, WRONG_TOKEN
 from gischat.front.close_status import DISCONNECTED, CloseStatus
-from gischat.front.descriptions.messages import Plugin, message_components
+from gischat.front.descriptions.messages import message_components
 from gischat.front.descriptions.paths import AFTER
 from gischat.settings import Settings
 
@@ -55,7 +53,8 @@ PROTOCOL_CLOSES = {
 
 def document(settings: Settings) -> dict[str, object]:
     """The AsyncAPI document of an instance, with the channels and limits of its settings."""
-    schemas = _schemas(settings)
+    of_messages = ("Send", "Receive", "FeatureCollection")
+    schemas = {name: one for name, one in message_components(settings).items() if name.startswith(of_messages)}
     sent = [name for name in schemas if name.startswith("Send")]
     received = [name for name in schemas if name.startswith("Receive")]
     channel = {
@@ -92,18 +91,6 @@ def document(settings: Settings) -> dict[str, object]:
             },
             "schemas": schemas,
         },
-    }
-
-
-def _schemas(settings: Settings) -> dict[str, JsonObject]:
-    plugin = Plugin()
-    APISpec("gischat", __version__, "3.1.0", [plugin])
-    assert plugin.converter is not None  # set by APISpec
-    components = message_components(plugin.converter, settings)
-    return {
-        name: schema
-        for name, schema in components.items()
-        if name.startswith(("Send", "Receive")) or name == "FeatureCollection"
     }
 
 

@@ -7,7 +7,6 @@ has all keys and no others.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
@@ -81,14 +80,19 @@ def _ecma(pattern: str) -> str:
     return f"^{pattern.removesuffix(PYTHON_END)}$" if pattern.endswith(PYTHON_END) else pattern
 
 
-class Plugin(MarshmallowPlugin):
-    Converter = Converter
+_converter = Converter("3.1.0", None, None)  # type: ignore[arg-type]  # no schema nests others
 
 
-def message_components(converter: OpenAPIConverter, settings: Settings) -> dict[str, JsonObject]:
+def json_schema(schema: Schema) -> JsonObject:
+    """The JSON schema of what a marshmallow schema validates."""
+    described: JsonObject = _converter.schema2jsonschema(schema)  # type: ignore[no-untyped-call]
+    return described
+
+
+def message_components(settings: Settings) -> dict[str, JsonObject]:
     """The schemas of the websocket's messages and their parts, by name: `SendText`, `ReceiveText`, …"""
-    sent = _described(converter, schemas(settings))
-    received = sent | _described(converter, server_schemas(settings))
+    sent = _described(schemas(settings))
+    received = sent | _described(server_schemas(settings))
     components = {
         "ClientMessage": _one_of("Send", sent),
         "ServerMessage": _one_of("Receive", received),
@@ -103,12 +107,10 @@ def message_components(converter: OpenAPIConverter, settings: Settings) -> dict[
     return {name: {"title": name, **schema} for name, schema in components.items()}
 
 
-def _described(converter: OpenAPIConverter, schemas: Mapping[str, Schema]) -> dict[str, JsonObject]:
-    described = {}
-    for type_, schema in schemas.items():
-        fields_: JsonObject = converter.schema2jsonschema(schema)  # type: ignore[no-untyped-call]
-        described[type_] = {**fields_, "description": TYPES[type_].description}
-    return described
+def _described(schemas: Mapping[str, Schema]) -> dict[str, JsonObject]:
+    return {
+        type_: {**json_schema(schema), "description": TYPES[type_].description} for type_, schema in schemas.items()
+    }
 
 
 def _requiring(schema: JsonObject, names: set[str]) -> JsonObject:

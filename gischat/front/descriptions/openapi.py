@@ -1,15 +1,12 @@
 """The OpenAPI 3.1 document of the HTTP interface, made from the marshmallow schemas that validate requests."""
 
 import re
-from copy import deepcopy
-
-from apispec import APISpec
 
 from gischat import __version__
 from gischat.front.auth.channel_auth import TOKEN_PARAMETER
-from gischat.front.descriptions.admin_paths import ADMIN_PATHS, ADMIN_SCHEME, ONE_SUBJECT
-from gischat.front.descriptions.answers import JsonObject
-from gischat.front.descriptions.messages import Plugin, message_components
+from gischat.front.descriptions.admin_paths import ADMIN_COMPONENTS, ADMIN_PATHS, ADMIN_SCHEME, ONE_SUBJECT
+from gischat.front.descriptions.answers import COMPONENTS, JsonObject
+from gischat.front.descriptions.messages import json_schema, message_components
 from gischat.front.descriptions.paths import PATHS
 from gischat.front.handlers import admin_schemas
 from gischat.settings import Settings
@@ -39,37 +36,33 @@ TOKEN_SCHEMES: dict[str, JsonObject] = {
 
 def document(settings: Settings) -> dict[str, object]:
     """The OpenAPI document of an instance, with the channels and limits of its settings."""
-    plugin = Plugin()
-    base = settings.base_path
-    servers = {"servers": [{"url": base}]} if base else {}
-    spec = APISpec("gischat", __version__, "3.1.0", [plugin], info={"description": ABOUT}, **servers)
-    assert plugin.converter is not None  # set by APISpec
-    for name, schema in message_components(plugin.converter, settings).items():
-        spec.components.schema(name, schema)
-    for name, scheme in TOKEN_SCHEMES.items() if settings.channel_tokens else ():
-        spec.components.security_scheme(name, scheme)
+    paths, schemas = PATHS, message_components(settings) | COMPONENTS
+    schemes = TOKEN_SCHEMES if settings.channel_tokens else {}
     if settings.admin_token:
-        spec.components.security_scheme("adminToken", ADMIN_SCHEME)
-        # Their lists refer to them by name.
-        for listed in (admin_schemas.ModeratedChannel, admin_schemas.Ban, admin_schemas.Key):
-            spec.components.schema(listed.__name__, schema=listed)
-        spec.components.schema("BanRequest", ONE_SUBJECT, schema=admin_schemas.ban_request(settings))
-        spec.components.schema("KeyRequest", schema=admin_schemas.key_request(settings))
-        spec.components.schema("AnnouncementRequest", schema=admin_schemas.announcement_request(settings))
-    for path, operations in (PATHS | (ADMIN_PATHS if settings.admin_token else {})).items():
-        secured = _secured(path, deepcopy(operations), settings)  # apispec changes it
-        if base and path.startswith(("/admin", "/metrics")):  # they have no base
-            secured = {method: {**operation, "servers": [{"url": "/"}]} for method, operation in secured.items()}
-        spec.path(path, operations=secured, parameters=_parameters(path, settings))
-    described: dict[str, object] = spec.to_dict()
-    return described
+        paths, schemes = paths | ADMIN_PATHS, schemes | {"adminToken": ADMIN_SCHEME}
+        schemas |= ADMIN_COMPONENTS | {
+            "BanRequest": json_schema(admin_schemas.ban_request(settings)) | ONE_SUBJECT,
+            "KeyRequest": json_schema(admin_schemas.key_request(settings)),
+            "AnnouncementRequest": json_schema(admin_schemas.announcement_request(settings)),
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "gischat", "version": __version__, "description": ABOUT},
+        **({"servers": [{"url": settings.base_path}]} if settings.base_path else {}),
+        "paths": {path: _path(path, operations, settings) for path, operations in paths.items()},
+        "components": {"schemas": schemas} | ({"securitySchemes": schemes} if schemes else {}),
+    }
 
 
-def _secured(path: str, operations: JsonObject, settings: Settings) -> JsonObject:
-    if not path.startswith("/channel/") or not settings.channel_tokens:
-        return operations
-    ways: list[JsonObject] = [{}, *({name: []} for name in TOKEN_SCHEMES)]
-    return {method: {**operation, "security": ways} for method, operation in operations.items()}
+def _path(path: str, operations: JsonObject, settings: Settings) -> JsonObject:
+    more: JsonObject = {}
+    if path.startswith("/channel/") and settings.channel_tokens:
+        more["security"] = [{}, *({name: []} for name in TOKEN_SCHEMES)]
+    if settings.base_path and path.startswith(("/admin", "/metrics")):  # they have no base
+        more["servers"] = [{"url": "/"}]
+    described = {method: operation | more for method, operation in operations.items()}
+    parameters = _parameters(path, settings)
+    return described | ({"parameters": parameters} if parameters else {})
 
 
 def _parameters(path: str, settings: Settings) -> list[JsonObject]:

@@ -13,8 +13,6 @@ from typing import Any
 
 import msgspec
 from marshmallow import Schema, ValidationError
-from tornado.routing import URLSpec
-from tornado.web import HTTPError
 
 from gischat.broker.client import TOO_BUSY, ConnectionLost
 from gischat.broker.entries import ANNOUNCEMENT
@@ -23,6 +21,7 @@ from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable, Uncompliant
 from gischat.front.handlers import admin_schemas
 from gischat.front.handlers.access_log import request_id
+from gischat.front.handlers.base import Problem
 from gischat.front.handlers.rest import NOT_PUBLISHED_YET, JsonHandler, details
 from gischat.front.services import Services
 from gischat.protocol import messages
@@ -37,30 +36,6 @@ ACTED = "moderation: %(act)s by '%(moderator)s' from %(address)s"
 
 IN_DOUBT = "It is not known yet whether this was done: look, and do it again if it was not."
 WRONG_TOKEN = "The admin token is missing or wrong."
-
-
-def routes(front: Services) -> list[URLSpec]:
-    """The paths of moderation."""
-    parts = {"front": front}
-    return [
-        URLSpec(r"/admin/channels", Channels, parts),
-        URLSpec(r"/admin/channels/([^/]+)/messages", Messages, parts),
-        URLSpec(r"/admin/channels/([^/]+)/messages/([^/]+)", Message, parts),
-        URLSpec(r"/admin/channels/([^/]+)/freeze", Freezing, parts),
-        URLSpec(r"/admin/channels/([^/]+)/announcements", Announcements, parts),
-        URLSpec(r"/admin/channels/([^/]+)/users/([^/]+)", ChannelUser, parts),
-        URLSpec(r"/admin/announcements", Announcements, parts),
-        URLSpec(r"/admin/users/([^/]+)", User, parts),
-        URLSpec(r"/admin/connections", Connections, parts),
-    ]
-
-
-class AdminError(HTTPError):
-    """An answer with the reason why something is not done."""
-
-    def __init__(self, status: int, detail: Any) -> None:
-        super().__init__(status)
-        self.detail = detail
 
 
 class AdminHandler(JsonHandler):
@@ -81,13 +56,6 @@ class AdminHandler(JsonHandler):
             self.set_header("WWW-Authenticate", 'Bearer realm="gischat admin"')
             self.answer({"detail": WRONG_TOKEN}, 401)
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        if isinstance(error, AdminError):
-            self.answer({"detail": error.detail}, status_code)
-        else:
-            super().write_error(status_code, **kwargs)
-
     @property
     def moderator(self) -> str:
         """The name that the moderator claims."""
@@ -96,7 +64,7 @@ class AdminHandler(JsonHandler):
     def require_channel(self, channel: str) -> str:
         """The channel, which must exist."""
         if channel not in self.front.rooms:
-            raise AdminError(404, f"Channel '{channel}' not registered")
+            raise Problem(404, f"Channel '{channel}' not registered")
         return channel
 
     def asked_channels(self) -> list[str]:
@@ -109,28 +77,20 @@ class AdminHandler(JsonHandler):
         try:
             content: dict[str, Any] = schema.load(msgspec.json.decode(self.request.body, type=dict[str, Any]))
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise AdminError(422, details(Uncompliant("The body must be a JSON object."))) from None
+            raise Problem(422, details(Uncompliant("The body must be a JSON object."))) from None
         except ValidationError as error:
             broken = {name: " ".join(_flat(reasons)) for name, reasons in error.messages_dict.items()}
-            raise AdminError(422, details(Uncompliant("", broken))) from None
+            raise Problem(422, details(Uncompliant("", broken))) from None
         return content
+
+    async def call_redis(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
+        """Ask Redis about each of these channels; returns the answers by channel."""
+        return await self.act_in_each("", channels, question)
 
     async def act_in_each(
         self, name: str, channels: Sequence[str], act: Callable[[str], Awaitable[Any]], **facts: Any
     ) -> dict[str, Any]:
-        """Do something in each of these channels, log it, and return the results by channel."""
-        return await self._in_each(channels, act, lambda failed: self._log_action(name, channels, failed, facts))
-
-    async def call_redis(self, channels: Sequence[str], question: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
-        """Ask Redis about each of these channels; returns the answers by channel."""
-        return await self._in_each(channels, question, lambda failed: None)
-
-    async def _in_each(
-        self,
-        channels: Sequence[str],
-        act: Callable[[str], Awaitable[Any]],
-        tried: Callable[[Sequence[str]], None],
-    ) -> dict[str, Any]:
+        """Do something in each of these channels, log it if it has a name, and return the results by channel."""
         results = await asyncio.gather(*map(act, channels), return_exceptions=True)
         done: dict[str, Any] = {}
         failed: list[str] = []
@@ -144,14 +104,15 @@ class AdminHandler(JsonHandler):
                 failed.append(channel)
             else:
                 raise result
-        tried([*failed, *in_doubt])
+        if name:
+            self._log_action(name, channels, [*failed, *in_doubt], facts)
         if in_doubt:
-            raise AdminError(503, IN_DOUBT + _where(done, failed, in_doubt))
+            raise Problem(503, IN_DOUBT + _where(done, failed, in_doubt))
         if failed:
-            raise AdminError(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
+            raise Problem(503, TOO_BUSY + (_where(done, failed, ()) if done else ""))
         return done
 
-    def _log_action(self, act: str, channels: Sequence[str], failed: Sequence[str], facts: dict[str, Any]) -> None:
+    def _log_action(self, act: str, channels: Sequence[str], failed: list[str], facts: dict[str, Any]) -> None:
         fields = {
             "act": act,
             "moderator": self.moderator,
@@ -161,7 +122,7 @@ class AdminHandler(JsonHandler):
             "request": request_id(self.request),
         }
         if failed:
-            fields["failed"] = list(failed)
+            fields["failed"] = failed
         log.info(ACTED, fields, extra=fields)
 
 
@@ -189,12 +150,12 @@ class Message(AdminHandler):
     async def delete(self, channel: str, id: str) -> None:
         self.require_channel(channel)
         if not Identifier.FORM.fullmatch(id):
-            raise AdminError(404, "A message's id is a UUID.")
+            raise Problem(404, "A message's id is a UUID.")
         done = await self.act_in_each(
             "delete message", [channel], lambda name: self.moderation.delete_messages(name, [id]), id=id
         )
         if not done[channel]:
-            raise AdminError(404, f"There is no message {id} in this channel, or not any more.")
+            raise Problem(404, f"There is no message {id} in this channel, or not any more.")
         self.answer({"deleted": done[channel]})
 
 
@@ -247,7 +208,7 @@ class User(AdminHandler):
             "disconnect", channels, lambda name: self.moderation.disconnect(name, nickname, reason), nickname=nickname
         )
         if not any(done.values()):
-            raise AdminError(404, f"Nobody is registered as '{nickname}'.")
+            raise Problem(404, f"Nobody is registered as '{nickname}'.")
         self.answer({"disconnected": [channel for channel, was_there in done.items() if was_there]})
 
 
@@ -262,7 +223,7 @@ class Connections(AdminHandler):
         try:
             roll = await self.moderation.survey(None if channel is None else self.require_channel(channel))
         except (Unavailable, RedisError, ConnectionError):
-            raise AdminError(503, TOO_BUSY) from None
+            raise Problem(503, TOO_BUSY) from None
         connections = [
             {"front": front.front, **msgspec.structs.asdict(one)} for front in roll.fronts for one in front.connections
         ]
@@ -289,3 +250,16 @@ def _channel(name: str, connections: int, freeze: Freeze | None) -> dict[str, An
         "frozen_since": freeze.since if freeze else None,
         "frozen_by": freeze.by if freeze else None,
     }
+
+
+ROUTES = (
+    (r"/admin/channels", Channels),
+    (r"/admin/channels/([^/]+)/messages", Messages),
+    (r"/admin/channels/([^/]+)/messages/([^/]+)", Message),
+    (r"/admin/channels/([^/]+)/freeze", Freezing),
+    (r"/admin/channels/([^/]+)/announcements", Announcements),
+    (r"/admin/channels/([^/]+)/users/([^/]+)", ChannelUser),
+    (r"/admin/announcements", Announcements),
+    (r"/admin/users/([^/]+)", User),
+    (r"/admin/connections", Connections),
+)

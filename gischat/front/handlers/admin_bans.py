@@ -5,19 +5,13 @@ import time
 from typing import Any
 
 import msgspec
-from tornado.routing import URLSpec
 
 from gischat.broker.moderation import Ban
 from gischat.front.auth.bans import ban_subject, network_of
 from gischat.front.handlers import admin_schemas
-from gischat.front.handlers.admin import AdminError, AdminHandler
-from gischat.front.services import Services
+from gischat.front.handlers.admin import AdminHandler
+from gischat.front.handlers.base import Problem
 from gischat.protocol.messages import now
-
-
-def routes(front: Services) -> list[URLSpec]:
-    parts = {"front": front}
-    return [URLSpec(r"/admin/bans", Bans, parts), URLSpec(r"/admin/bans/([^/]+)", BanById, parts)]
 
 
 class Bans(AdminHandler):
@@ -43,7 +37,7 @@ class Bans(AdminHandler):
             seconds=asked["seconds"],
         )
         if not all(done.values()):
-            raise AdminError(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
+            raise Problem(409, "There are too many bans: lift some, or ban a network instead of its addresses.")
         self.answer(_shown(ban, channel), 201)
 
 
@@ -53,7 +47,7 @@ class BanById(AdminHandler):
             "lift ban", self.asked_channels(), lambda name: self.moderation.unban(name, id), ban=id
         )
         if not any(done.values()):
-            raise AdminError(404, f"There is no ban '{id}', or not any more.")
+            raise Problem(404, f"There is no ban '{id}', or not any more.")
         self.answer({"lifted": id})
 
 
@@ -69,3 +63,6 @@ def _shown(ban: Ban, channel: str | None) -> dict[str, Any]:
     content = msgspec.structs.asdict(ban)
     del content["is_everywhere"]
     return {"id": ban.id, "channel": channel, **content}
+
+
+ROUTES = ((r"/admin/bans", Bans), (r"/admin/bans/([^/]+)", BanById))

@@ -6,19 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from tornado.routing import URLSpec
-
 from gischat.broker.access_keys import ID_LENGTH, AccessKey, access_key, new_secret
 from gischat.front.auth.access_keys import PREFIX
 from gischat.front.handlers import admin_schemas
-from gischat.front.handlers.admin import AdminError, AdminHandler
-from gischat.front.services import Services
+from gischat.front.handlers.admin import AdminHandler
+from gischat.front.handlers.base import Problem
 from gischat.protocol.messages import now
-
-
-def routes(front: Services) -> list[URLSpec]:
-    parts = {"front": front}
-    return [URLSpec(r"/admin/keys", Keys, parts), URLSpec(r"/admin/keys/([^/]+)", KeyById, parts)]
 
 
 class Keys(AdminHandler):
@@ -45,7 +38,7 @@ class Keys(AdminHandler):
             seconds=request["seconds"],
         )
         if not all(done.values()):
-            raise AdminError(409, "There are too many keys: revoke some.")
+            raise Problem(409, "There are too many keys: revoke some.")
         self.answer({**_shown(key, channels), "key": secret, "path": PREFIX + secret}, 201)
 
 
@@ -55,7 +48,7 @@ class KeyById(AdminHandler):
             "revoke key", list(self.front.rooms), lambda name: self.moderation.revoke_key(name, id), key=id[:ID_LENGTH]
         )
         if not any(done.values()):
-            raise AdminError(404, "There is no key of this id, or not any more.")
+            raise Problem(404, "There is no key of this id, or not any more.")
         self.answer({"revoked": id})
 
 
@@ -69,3 +62,6 @@ def _shown(key: AccessKey, channels: Iterable[str]) -> dict[str, Any]:
         "by": key.by,
         "note": key.note,
     }
+
+
+ROUTES = ((r"/admin/keys", Keys), (r"/admin/keys/([^/]+)", KeyById))

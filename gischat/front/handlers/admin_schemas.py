@@ -1,4 +1,4 @@
-"""Schemas of the requests and answers of `/admin`: for validation, and for `/openapi.json`."""
+"""Schemas of the requests to `/admin`: for validation, and for `/openapi.json`."""
 
 from typing import Any
 
@@ -79,125 +79,27 @@ def ban_request(settings: Settings) -> Schema:
     return BanRequest.from_dict({"channel": channel}, name=BanRequest.__name__)()
 
 
-class KeyRequest(Strict):
-    seconds = Seconds(
-        load_default=DEFAULT_KEY_SECONDS, validate=validate.Range(1, MAX_KEY_SECONDS), metadata={"examples": [86400]}
-    )
-    note = fields.String(
-        load_default="",
-        validate=validate.Length(max=MAX_NOTE_LENGTH),
-        metadata={"description": "For moderators: who has the key, what it is for."},
-    )
-
-
 def key_request(settings: Settings) -> Schema:
     """The schema of a key for private channels of the instance."""
     private = list(dict.fromkeys(channel for channel, _ in settings.channel_tokens))
     one = fields.String(
         validate=validate.OneOf(private, error="'{input}' is no private channel of this server: see CHANNEL_TOKENS.")
     )
-    channels = fields.List(one, required=True, validate=validate.Length(min=1))
-    return KeyRequest.from_dict({"channels": channels}, name=KeyRequest.__name__)()
-
-
-class AnnouncementRequest(Strict):
-    id = Identifier(
-        metadata={"description": "Of the message. What is asked for again with the same id is published once."}
-    )
+    seconds = validate.Range(1, MAX_KEY_SECONDS)
+    about_note = {"description": "For moderators: who has the key, what it is for."}
+    request: dict[str, fields.Field[Any]] = {
+        "channels": fields.List(one, required=True, validate=validate.Length(min=1)),
+        "seconds": Seconds(load_default=DEFAULT_KEY_SECONDS, validate=seconds, metadata={"examples": [86400]}),
+        "note": fields.String(load_default="", validate=validate.Length(max=MAX_NOTE_LENGTH), metadata=about_note),
+    }
+    return Strict.from_dict(request, name="KeyRequest")()
 
 
 def announcement_request(settings: Settings) -> Schema:
     """The schema of an announcement, as long as any text of the instance."""
-    text = VisibleText(settings.max_message_length)
-    return AnnouncementRequest.from_dict({"text": text}, name=AnnouncementRequest.__name__)()
-
-
-class Ban(Strict):
-    id = fields.String(required=True, metadata={"description": "By which it is lifted."})
-    kind = fields.String(required=True, validate=validate.OneOf(["address", "nickname"]))
-    subject = fields.String(required=True)
-    channel = fields.String(required=True, allow_none=True, metadata={"description": "Null: every channel."})
-    since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
-    until = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
-    by = fields.String(required=True, metadata={"description": "The moderator's X-Moderator; may be empty."})
-    reason = fields.String(required=True)
-
-
-class UnbannedSchema(Strict):
-    lifted = fields.String(required=True, metadata={"description": "The ban's id."})
-
-
-class Key(Strict):
-    id = fields.String(required=True, metadata={"description": "By which it is revoked."})
-    channels = fields.List(fields.String(), required=True, metadata={"description": "Those that it opens."})
-    since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
-    until = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
-    by = fields.String(required=True, metadata={"description": "The moderator's X-Moderator; may be empty."})
-    note = fields.String(required=True)
-
-
-class NewKey(Key):
-    key = fields.String(required=True, metadata={"description": "Itself, which is shown here and never again."})
-    path = fields.String(required=True, metadata={"description": "What stands behind the instance's address."})
-
-
-class RevokedKey(Strict):
-    revoked = fields.String(required=True, metadata={"description": "The key's id."})
-
-
-class ModeratedChannel(Strict):
-    name = fields.String(required=True)
-    nb_connected_users = fields.Integer(required=True)
-    frozen = fields.Boolean(required=True)
-    frozen_since = fields.Integer(required=True, allow_none=True)
-    frozen_by = fields.String(required=True, allow_none=True)
-
-
-class Frozen(Strict):
-    channel = fields.String(required=True)
-    frozen = fields.Boolean(required=True)
-    changed = fields.Boolean(required=True, metadata={"description": "False: it was so before."})
-
-
-class Deleted(Strict):
-    deleted = fields.Integer(required=True, metadata={"description": "How many messages."})
-
-
-class Disconnected(Strict):
-    disconnected = fields.List(fields.String(), required=True, metadata={"description": "In which channels."})
-
-
-class Announcement(Strict):
-    channel = fields.String(required=True)
-    id = fields.UUID(required=True, metadata={"description": "Of the message."})
-
-
-class Announced(Strict):
-    published = fields.List(fields.Nested(Announcement), required=True)
-
-
-class Connection(Strict):
-    front = fields.String(required=True)
-    number = fields.Integer(required=True, metadata={"description": "Unique on its front."})
-    channel = fields.String(required=True)
-    nickname = fields.String(required=True, allow_none=True, metadata={"description": "Null: not registered."})
-    address = fields.String(
-        required=True, metadata={"description": "Of somebody whom a bridge has registered, the bridge's kind."}
-    )
-    since = fields.Integer(required=True, metadata={"description": "Seconds since the epoch."})
-
-
-class AnsweringFront(Strict):
-    front = fields.String(required=True)
-    host = fields.String(required=True)
-    pid = fields.Integer(required=True)
-
-
-class Connections(Strict):
-    connections = fields.List(fields.Nested(Connection), required=True)
-    fronts = fields.List(fields.Nested(AnsweringFront), required=True)
-    missing = fields.List(
-        fields.String(),
-        required=True,
-        metadata={"description": "Fronts that have not answered within a second: their connections are not listed."},
-    )
+    about_id = {"description": "Of the message. What is asked for again with the same id is published once."}
+    request: dict[str, fields.Field[Any]] = {
+        "id": Identifier(metadata=about_id),
+        "text": VisibleText(settings.max_message_length),
+    }
+    return Strict.from_dict(request, name="AnnouncementRequest")()

@@ -42,6 +42,14 @@ FOR_OUR_PAGE = (
 )
 
 
+class Problem(HTTPError):
+    """An answer with the reason, or a list of the errors by field, as it is: `HTTPError` would format it."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(status)
+        self.detail = detail
+
+
 class Handler(RequestHandler):
     """The base of all our handlers."""
 
@@ -83,7 +91,8 @@ class Handler(RequestHandler):
         error = kwargs.get("exc_info", (None, None))[1]
         # Reasons with arguments are Tornado's own, and for programmers.
         reason = error.get_message() if isinstance(error, HTTPError) and not error.args else None
-        self.answer({"detail": reason or HTTPStatus(status_code).phrase}, status_code)
+        detail = error.detail if isinstance(error, Problem) else reason or HTTPStatus(status_code).phrase
+        self.answer({"detail": detail}, status_code)
 
     def log_exception(self, typ: object, value: object, tb: object) -> None:
         log_failure(self, value)

@@ -6,7 +6,6 @@ Workers make the features; a front selects and serves them. A GeoPackage is made
 
 import re
 from collections.abc import Callable
-from http import HTTPStatus
 from math import isfinite
 from typing import TypeVar
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from tornado.web import HTTPError
 from gischat.errors import Unavailable
 from gischat.front.channel.cache import CachedBody
 from gischat.front.channel.geopackages import FAILED, Failed
+from gischat.front.handlers.base import Problem
 from gischat.front.handlers.rest import ChannelHandler
 from gischat.protocol import places
 from gischat.protocol.file_names import file_name
@@ -33,34 +33,18 @@ WITH_GEOMETRY = frozenset({"geojson", "bbox", "position"})
 T = TypeVar("T")
 
 
-class Unfit(Exception):
-    """A query parameter is invalid."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(reason)
-        self.name, self.reason = name, reason
-
-
 class Features(ChannelHandler):
     """`/channel/{channel}/features.geojson`: the places of all stored messages, or of some (see `Wanted`)."""
 
     MEDIA_TYPE = GEOJSON
 
     async def get(self, _: str) -> None:
-        try:
-            wanted = self._wanted()
-        except Unfit as unfit:
-            fault = {"loc": ["query", unfit.name], "msg": unfit.reason, "type": "value_error"}
-            self.answer({"detail": [fault]}, HTTPStatus.UNPROCESSABLE_ENTITY)
-            return
+        wanted = Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
         room = self.front.rooms[self.channel]
         if wanted == places.ALL:
             await self.answer_from(room.answers.features)
             return
         self.answer_with(await CachedBody.of(await self.redis(room.answers.chosen_features(wanted))))
-
-    def _wanted(self) -> Wanted:
-        return Wanted(self._query("type", _types), self._query("since", _timestamp), self._query("bbox", _box))
 
     def _query(self, name: str, parse: Callable[[str], T]) -> T | None:
         """An optional parameter; if it is given several times, the last one counts."""
@@ -70,7 +54,8 @@ class Features(ChannelHandler):
         try:
             return parse(given)
         except ValueError as error:
-            raise Unfit(name, str(error)) from None
+            fault = {"loc": ["query", name], "msg": str(error), "type": "value_error"}
+            raise Problem(422, [fault]) from None
 
 
 def _types(text: str) -> frozenset[str]:

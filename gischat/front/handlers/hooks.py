@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -10,9 +9,8 @@ from tornado.web import HTTPError, stream_request_body
 
 from gischat.errors import RefusalReason, Unavailable, Uncompliant
 from gischat.front.auth.client_address import address_key
-from gischat.front.handlers.rest import REFUSAL_STATUS, JsonHandler, details, refuse
-from gischat.front.limits.connection_limit import Rejection
-from gischat.front.limits.rate_limit import UNIT_BYTES, RateLimitExceeded
+from gischat.front.handlers.rest import REFUSAL_STATUS, JsonHandler, refuse, refuse_message
+from gischat.front.limits.rate_limit import UNIT_BYTES
 from gischat.hook_settings import Hook
 from gischat.hooks.incoming import decode, messages_of
 from gischat.protocol.messages import Message
@@ -84,17 +82,8 @@ class PostToHook(JsonHandler):
         self.front.hooks.charge(self._hook, self._size // UNIT_BYTES)  # valid or not, parsing takes time
         try:
             messages = self._messages(self._hook)
-        except RateLimitExceeded as error:
-            self._count(error.cause)
-            refuse(self, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
-            return
-        except Unavailable as refusal:
-            self._count(refusal.cause)
-            self.answer({"detail": refusal.reason}, 403)
-            return
-        except Uncompliant as error:
-            self._count(error.cause)
-            self.answer({"detail": details(error)}, 422)
+        except (Unavailable, Uncompliant) as error:
+            refuse_message(self, error)
             return
         self.front.hooks.charge(self._hook, len(messages) - 1)
         hook, client = self._hook, address_key(self.address)

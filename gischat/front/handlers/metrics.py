@@ -33,11 +33,7 @@ async def _ask_redis(inbox: Inbox, seconds: float) -> Callable[[], Iterable["Met
         async with asyncio.timeout(seconds):
             return partial(families, await inbox.backlogs())
     except (TimeoutError, ConnectionError, Unavailable, RedisError):
-        return _without_redis
-
-
-def _without_redis() -> Iterable["Metric"]:
-    return [_redis_up(False)]
+        return lambda: [_redis_up(False)]
 
 
 def _redis_up(is_up: bool) -> "Metric":

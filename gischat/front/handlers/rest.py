@@ -214,17 +214,8 @@ class PutText(ChannelHandler):
             self.front.connection_limiter.check_message(self.address, len(self.request.body))
             message = self.front.messages.parse(self.request.body, type="text")
             self.front.rooms[self.channel].bans.check(message)
-        except RateLimitExceeded as error:
-            self.front.dispatcher.counters.count_refusal(error.cause, "text")
-            refuse(self, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
-            return
-        except Unavailable as refusal:
-            self.front.dispatcher.counters.count_refusal(refusal.cause, "text")
-            self.answer({"detail": refusal.reason}, 403)
-            return
-        except Uncompliant as error:
-            self.front.dispatcher.counters.count_refusal(error.cause, "text")
-            self.answer({"detail": details(error)}, 422)
+        except (Unavailable, Uncompliant) as error:
+            refuse_message(self, error)
             return
         sender = self.front.channel_auth.sender(self.channel, self.request, message.author)
         client = address_key(self.address)
@@ -253,6 +244,17 @@ def refuse(handler: Handler, refusal: Rejection) -> None:
     mark_rejected(handler)
     handler.set_header("Retry-After", refusal.retry_after)
     handler.answer({"detail": refusal.reason}, refusal.status)
+
+
+def refuse_message(handler: JsonHandler, error: Unavailable | Uncompliant) -> None:
+    """Answer a message that is not accepted, and count it."""
+    handler.front.dispatcher.counters.count_refusal(error.cause, "text")
+    if isinstance(error, RateLimitExceeded):
+        refuse(handler, Rejection(HTTPStatus.TOO_MANY_REQUESTS, error.reason, error.seconds))
+    elif isinstance(error, Unavailable):
+        handler.answer({"detail": error.reason}, 403)
+    else:
+        handler.answer({"detail": details(error)}, 422)
 
 
 class TooManyRequests(JsonHandler):

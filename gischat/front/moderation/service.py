@@ -180,7 +180,11 @@ class ModerationService:
     def _on_survey(self, room: Room, body: bytes) -> None:
         request = msgspec.json.decode(body, type=SurveyRequest)
         rooms = self._rooms.values() if request.channel is None else [room]
-        present = [_connected(member, one.channel) for one in rooms for member in one.connections.values()]
+        present = [
+            Connected(member.id, one.channel, member.nickname, member.address, member.connected_at)
+            for one in rooms
+            for member in one.connections.values()
+        ]
         answer = survey_answer(self._front, present)
         self._run_in_background(self._answer(room.channel, request.call, answer))
 
@@ -269,7 +273,3 @@ def _ban_reason(bans: Bans, member: Member) -> str | None:
     if ban is not None:
         return ban.user_message
     return bans.ban_reason(member.nickname) if member.nickname is not None else None
-
-
-def _connected(member: Member, channel: str) -> Connected:
-    return Connected(member.id, channel, member.nickname, member.address, member.connected_at)

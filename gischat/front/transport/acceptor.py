@@ -4,9 +4,7 @@ Tornado's own accept handler passes such an error on to the loop, which calls th
 because the connection still waits to be accepted (accept(2): EMFILE).
 """
 
-import contextlib
 import logging
-import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +13,7 @@ from tornado.ioloop import IOLoop
 
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.observability.metrics import RejectReason
+from gischat.open_files import raise_limit
 from gischat.timings import Timings
 
 log = logging.getLogger(__name__)
@@ -81,15 +80,9 @@ class Acceptor:
 
 def raise_nofile_limit(number: int) -> None:
     """Raise this process' limit of open files to `number`; log a warning if the system does not permit it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= number:
-        return
-    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
-    with contextlib.suppress(OSError, ValueError):  # the kernel may allow less than the hard limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < number:
-        log.warning("%d files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS: docs/access.md", soft)
+    limit = raise_limit(number)
+    if limit < number:
+        log.warning("%d files may be open (ulimit -n, LimitNOFILE): too few for MAX_CONNECTIONS: docs/access.md", limit)
 
 
 def _close(connection: socket.socket, _: Any) -> None:

@@ -1,6 +1,6 @@
 """Waits that grow, and are not all the same."""
 
-from gischat.bridges.backoff import Backoff
+from gischat.backoff import Backoff
 
 
 def test_waits_double_up_to_the_longest_and_begin_anew_after_a_success() -> None:
