@@ -21,7 +21,8 @@ ISSUE = {"number": 7, "title": "A __init__ crash", "html_url": "https://github.e
 TITLED = "#7 A __init__ crash (https://github.example/7)"
 # GitHub's event, what is posted, what is said
 BODIES: list[tuple[str, dict[str, Any], str]] = [
-    ("", {"text": "Build *done*: <https://ci.example/1|log> &amp; more"}, "Build done: log (https://ci.example/1) & more"),
+    ("", {"text": "Build *done*: <https://ci.example/1|log> &amp; more"},
+     "Build done: log (https://ci.example/1) & more"),
     ("", {"text": "done", "username": "jenkins"}, "jenkins: done"),
     ("", {"text": "done", "username": "Build"}, "done"),
     ("",
@@ -44,10 +45,12 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
         {"status": "resolved", "labels": {"alertname": "DiskFull", "host": "db-2"}}]},
      "[FIRING:2] DiskFull\n- db-1 is full (https://p.example/1)\n- resolved: alertname: DiskFull, host: db-2"),
     ("",
-     {"title": "[FIRING:1] Tide", "status": "firing", "alerts": [{}], "message": "long", "externalURL": "https://g.example"},
+     {"title": "[FIRING:1] Tide", "status": "firing", "alerts": [{}], "message": "long",
+      "externalURL": "https://g.example"},
      "[FIRING:1] Tide (https://g.example)\n-"),
     ("",
-     {"title": "[Alerting] Tide", "ruleName": "Tide", "ruleUrl": "https://g.example/r", "message": "high", "evalMatches": []},
+     {"title": "[Alerting] Tide", "ruleName": "Tide", "ruleUrl": "https://g.example/r", "message": "high",
+      "evalMatches": []},
      "[Alerting] Tide (https://g.example/r)\nhigh"),
     ("ping", {"zen": "Speak like a human.", **REPOSITORY},
      "[qgis/QGIS] GitHub posts here from now on. Speak like a human."),
@@ -60,18 +63,21 @@ BODIES: list[tuple[str, dict[str, Any], str]] = [
      f"[qgis/QGIS] jane merged pull request: {TITLED}"),
     ("issues", {"action": "opened", "issue": ISSUE, **REPOSITORY}, f"[qgis/QGIS] jane opened issue: {TITLED}"),
     ("issue_comment",
-     {"action": "created", "issue": ISSUE, "comment": {"body": "Me too\nx", "html_url": "https://g.example/9"}, **REPOSITORY},
+     {"action": "created", "issue": ISSUE, "comment": {"body": "Me too\nx", "html_url": "https://g.example/9"},
+      **REPOSITORY},
      "[qgis/QGIS] jane created issue comment: #7 A __init__ crash (https://g.example/9)\nMe too"),
     ("release", {"action": "published", "release": {"name": "3.40", "html_url": "https://g.example/r"}, **REPOSITORY},
      "[qgis/QGIS] jane published release: 3.40 (https://g.example/r)"),
     ("workflow_run",
-     {"action": "completed", "workflow_run": {"name": "CI", "conclusion": "failure", "html_url": "https://g.example/w"}},
+     {"action": "completed",
+      "workflow_run": {"name": "CI", "conclusion": "failure", "html_url": "https://g.example/w"}},
      "somebody completed workflow run (failure): CI (https://g.example/w)"),
     ("",
      {"type": "submission.create", "id": "uuid:1",
       "data": {"xml": "<data xmlns:o='x' id=\"trees\"><o:meta><o:instanceName>Oak</o:instanceName>"}},
      "New submission of trees: Oak"),
-    ("", {"type": "submission.update", "id": "uuid:1", "data": {"reviewState": "hasIssues"}}, "Submission: 1: hasIssues"),
+    ("", {"type": "submission.update", "id": "uuid:1", "data": {"reviewState": "hasIssues"}},
+     "Submission: 1: hasIssues"),
     ("", {"type": "entity.update.version", "id": "uuid:2", "data": {"height": "3", "n": 4}},
      "Changed entity: 2\nheight: 3, n: 4"),
 ]  # fmt: skip
@@ -112,7 +118,7 @@ def assert_linear(act: Callable[[int], object], small: int, large: int) -> None:
         act(size)
         return time.process_time() - started
 
-    assert seconds(large) < 0.4 + 5 * large / small * seconds(small)
+    assert seconds(large) < 0.4 + 40 * seconds(small)
 
 
 EVIL = ["**a ", "[a](", "[a](<", "*a ", "<http://a", "`", "```a`", "<@", "> ", "** a", "\n", "_a"]
@@ -168,7 +174,7 @@ def test_a_body_is_read_whatever_its_type_says() -> None:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        *(("application/json", body) for body in (b"", b"[]", b'{"a": NaN}', b"{" + b'"a":{' * 100_000, b'{"\xff": 1}')),
+        *(("application/json", body) for body in (b"", b"[]", b'{"a": NaN}', b'{"a":' * 100_000, b'{"\xff": 1}')),
         ("application/x-www-form-urlencoded", b"payload=%5B%5D"),
         ("multipart/form-data", b"x"),
         ("multipart/form-data; boundary=b", b"--b\r\nno end"),
