@@ -108,7 +108,17 @@ def test_single_parts_beside_multiple_ones_are_one_layer(tmp_path: Path) -> None
 
 
 def test_properties_are_columns_of_their_types(tmp_path: Path) -> None:
-    first = {"id": 7, "fid": "x", "Höhe": 1.5, "ok": True, "a\"b'c": "d", "tags": ["a", 1], "mixed": 1, "ID": 2, "n": 2**70}
+    first = {
+        "id": 7,
+        "fid": "x",
+        "Höhe": 1.5,
+        "ok": True,
+        "a\"b'c": "d",
+        "tags": ["a", 1],
+        "mixed": 1,
+        "ID": 2,
+        "n": 2**70,
+    }
     second = {"id": None, "Höhe": 2, "ok": False, "mixed": "two"}
     read = Read(of(feature(point(1.0, 2.0), properties=first), feature(None, properties=second)), tmp_path)
     one, two = (found["properties"] for found in read.features)

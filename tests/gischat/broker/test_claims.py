@@ -133,7 +133,7 @@ async def test_where_the_group_was_flushed_away_the_worker_is_told_so(wire: Wire
 
 
 async def test_the_backlog_tells_the_oldest_jobs_age_and_how_long_no_worker_has_shown_itself(wire: Wire) -> None:
-    first, second = await arrivals(wire, 2)
+    first, _ = await arrivals(wire, 2)
     await wire.let_a_moment_pass()
     (backlog,) = await wire.front.inbox.backlogs([Lane.HEAVY])
     assert (backlog.jobs, backlog.age > 0, backlog.idle) == (2, True, math.inf)

@@ -58,9 +58,7 @@ async def cluster(*nodes: ScriptedNode, timings: Timings = HASTY) -> AsyncIterat
             url = await stack.enter_async_context(node.server.serving())
             node.port = int(url.rpartition(":")[2].removesuffix("/0"))
         seeds = ",".join(f"{HOST}:{node.port}" for node in nodes)
-        yield await stack.enter_async_context(
-            connect(f"redis+cluster://{seeds}", name="test-cluster", timings=timings)
-        )
+        yield await stack.enter_async_context(connect(f"redis+cluster://{seeds}", name="test-cluster", timings=timings))
 
 
 async def ask(redis: Any) -> Any:

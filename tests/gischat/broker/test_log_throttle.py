@@ -5,7 +5,6 @@ import pytest
 from gischat.broker.log_throttle import LogThrottle
 from tests.support.virtual_time import pass_time, virtual_time
 
-
 REFUSED = OSError("refused")
 
 

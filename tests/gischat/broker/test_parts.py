@@ -39,7 +39,7 @@ async def send(wire: Wire, job: Job, **how: Any) -> EnqueueStatus:
 
 
 @pytest.mark.parametrize(
-    ("body", "number"), [(b"{}", 1), (EXACT[:CHUNK_BYTES], 1), (EXACT[: CHUNK_BYTES + 1], 2), (LARGE, 3)], ids=len
+    ("body", "number"), [(b"{}", 1), (EXACT[:CHUNK_BYTES], 1), (EXACT[: CHUNK_BYTES + 1], 2), (LARGE, 3)]
 )
 async def test_a_body_comes_out_as_it_went_in_and_is_gone_when_its_job_has_ended(
     wire: Wire, body: bytes, number: int

@@ -1,6 +1,7 @@
 """The upload queue: order, fairness by address and cancellation."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ class Scene:
     def __init__(self) -> None:
         self.queue = UploadQueue()
         self.started: list[str] = []
+        self.at_an_end: Callable[[], object] = lambda: None  # called when an upload ends
         self._released = asyncio.Semaphore(0)
 
     async def submit(self, number: int, name: str, address: str, megabytes: int) -> "list[asyncio.Future[Any]]":
@@ -31,6 +33,7 @@ class Scene:
     async def _upload(self, name: str) -> None:
         self.started.append(name)
         await self._released.acquire()
+        asyncio.get_running_loop().call_soon(self.at_an_end)
 
     async def finish(self, *uploads: "asyncio.Future[Any]") -> list[str]:
         """End these uploads; returns who has started, in order."""
@@ -71,7 +74,7 @@ async def test_a_cancelled_pending_upload_is_skipped(scene: Scene, is_at_its_tur
     (second,) = await scene.submit(1, "second", JOHN, 5)
     (third,) = await scene.submit(1, "third", MALLORY, 5)
     if is_at_its_turn:
-        first.add_done_callback(lambda _: second.cancel())
+        scene.at_an_end = second.cancel
     else:
         second.cancel()
     assert await scene.finish(first, third) == ["first", "third"]

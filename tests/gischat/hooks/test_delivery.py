@@ -4,7 +4,6 @@ import pytest
 
 from gischat.hooks.delivery import is_public, sign
 
-
 NEAR = """
     127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 100.64.0.1 169.254.169.254 0.0.0.0 224.0.0.1 ::1 :: fe80::1%eth0 fc00::1
     ff02::1 ::ffff:10.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: 64:ff9b:1::7f00:1 ::ffff:0:127.0.0.1

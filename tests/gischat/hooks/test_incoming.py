@@ -89,13 +89,15 @@ def test_each_sender_is_understood(event: str, content: dict[str, Any], said: st
     assert text_of(headers, content, "build") == said
 
 
+NAMES = "text attachments blocks alerts repository commits issue sender data username ref"
+
+
 @pytest.mark.parametrize("event", ["", "push", "issues", "pull_request", "release", "anything"])
 @pytest.mark.parametrize(
     "wrong", [None, True, 3, "x", [], ["x"], {"x": {"x": []}}, [{"text": {"text": []}, "fields": 3}]]
 )
 def test_whatever_stands_where_something_else_should_harms_nobody(event: str, wrong: Any) -> None:
-    names = "text attachments blocks alerts repository commits issue sender data username ref".split()
-    for content in (dict.fromkeys(names, wrong), {"alerts": [wrong]}, {"type": "entity.", "data": wrong}):
+    for content in (dict.fromkeys(NAMES.split(), wrong), {"alerts": [wrong]}, {"type": "entity.", "data": wrong}):
         text_of({"X-GitHub-Event": event} if event else {}, content, "build")
 
 
