@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from gischat.broker.damage import TURNS
-from gischat.broker.entries import LEAVE, NICKNAMES, Job, Outcome
+from gischat.broker.entries import Job, Outcome
 from gischat.broker.inbox import EnqueueStatus, JobState, JobStatus
 from gischat.broker.scripts import CHUNK_BYTES
 from gischat.protocol.messages import Lane, new_id
-from tests.gischat.broker.wire import CHANNEL, DEAD, Start, Wire, assert_meters_are_right, encoded
+from tests.gischat.broker.wire import CHANNEL, Start, Wire, assert_meters_are_right, encoded
 from worker.commit import ID_USED
 from worker.effects import DeadLetter, Publish
 
@@ -203,73 +203,6 @@ async def test_who_finds_damage_tells_all_and_it_is_left_alone_until_it_is_repai
 
 
 # A lost key
-
-
-async def heal(wire: Wire, lease: float = 60.0, *, is_thorough: bool = False) -> bool:
-    return await wire.worker.presence.repair_nicknames(CHANNEL, lease, is_thorough=is_thorough)
-
-
-async def presence(wire: Wire) -> tuple[dict[str, str], dict[str, str]]:
-    return await wire.hash("users"), await wire.hash("nicknames")
-
-
-@pytest.mark.parametrize("name", ["users", "nicknames"])
-async def test_a_nickname_does_not_stay_taken_when_one_key_is_lost(wire: Wire, name: str) -> None:
-    await wire.register("Jane")
-    await wire.delete(wire.key(name))
-    # When the loss is detected, and fronts restore the lost data
-    assert await heal(wire)
-    assert (await wire.last()).type == NICKNAMES
-    await wire.register("Jane")
-    assert not await heal(wire)
-    assert await presence(wire) == ({"jane": "front-1/1"}, {"front-1/1": "jane Jane"})
-    # Then the nickname is free when its connection leaves
-    await wire.leave()
-    assert await presence(wire) == ({}, {})
-
-
-async def test_nicknames_of_an_unknown_front_are_swept(wire: Wire) -> None:
-    # Given nicknames of a front without a lease, as restored from an old copy of a key
-    await wire.register("Jane")
-    await wire.delete(wire.keys.fronts)
-    await heal(wire, DEAD, is_thorough=True)
-    # Then the front is swept like any dead one
-    assert await wire.worker.presence.expired_fronts(CHANNEL) == ["front-1"]
-    await wire.worker.presence.reap(CHANNEL, "front-1")
-    assert await wire.nicknames() == []
-
-
-async def test_a_nickname_with_two_holders_is_left_to_the_later_one(wire: Wire) -> None:
-    late = ({"jane": "front-1/2"}, {"front-1/2": "jane Jane"})
-    for is_repaired in (True, False):  # if not, the earlier one's connection ends
-        await wire.register("Jane", connection=1)
-        await wire.delete(wire.key("users"))
-        await wire.register("Jane", connection=2)
-        assert len(await wire.hash("nicknames")) == 2
-        await wire.news()
-        await (heal(wire) if is_repaired else wire.leave())
-        assert [one.type for one in await wire.news()] == [NICKNAMES if is_repaired else LEAVE]
-        assert await presence(wire) == late
-        await wire.leave(connection=2)
-
-
-async def test_a_dead_front_whose_nicknames_are_lost_keeps_none(wire: Wire) -> None:
-    # Given a front that died, whose lease was ended for it
-    await wire.renew("dead")
-    await wire.register("Jane", front="dead")
-    await wire.redis.call("ZADD", wire.keys.fronts, 0, "dead", key=wire.keys.fronts)
-    await wire.delete(wire.key("nicknames"))
-    # When somebody else asks for the nickname, it is free
-    await wire.register("Jane", connection=2)
-    assert await wire.hash("users") == {"jane": "front-1/2"}
-
-
-async def test_fronts_repeat_requests_for_nicknames_that_are_found_to_be_lost(wire: Wire) -> None:
-    await wire.register("Jane", connection=1)
-    await wire.register("Jane", connection=2)
-    await wire.delete(wire.key("wishers"))
-    await wire.leave()
-    assert (await wire.last()).type == NICKNAMES
 
 
 @pytest.mark.parametrize("name", ["outbox", "outbox:sizes", "history", "counters", "ids", "senders"])
