@@ -252,12 +252,7 @@ def test_a_wrong_value_is_not_blamed_a_second_time_for_a_contradiction(environme
 
 @pytest.mark.parametrize(
     ("given", "fronts"),
-    [
-        ({}, 1),
-        ({"NB_UVICORN_WORKERS": "3"}, 3),
-        ({"FRONTS": "2"}, 2),
-        ({"FRONTS": "2", "NB_UVICORN_WORKERS": "3"}, 2),
-    ],
+    [({}, 1), ({"NB_UVICORN_WORKERS": "3"}, 3), ({"FRONTS": "2"}, 2), ({"FRONTS": "2", "NB_UVICORN_WORKERS": "3"}, 2)],
 )
 def test_the_originals_name_for_the_fronts_is_honoured(
     environment: Environment, given: dict[str, str], fronts: int
@@ -267,21 +262,20 @@ def test_the_originals_name_for_the_fronts_is_honoured(
 
 
 @pytest.mark.parametrize(
-    ("given", "url"),
+    ("host", "port", "url", "meant"),
     [
-        ({}, "redis://127.0.0.1:6379/0"),
-        ({"REDIS_HOST": "valkey"}, "redis://valkey:6379/0"),
-        ({"REDIS_PORT": "6380"}, "redis://127.0.0.1:6380/0"),
-        ({"REDIS_HOST": "valkey", "REDIS_PORT": "6380"}, "redis://valkey:6380/0"),
-        ({"REDIS_HOST": "valkey", "REDIS_URL": "redis://other:1/2"}, "redis://other:1/2"),
-        ({"REDIS_HOST": "valkey", "REDIS_URL": ""}, "redis://valkey:6379/0"),
+        ("", "", "", "redis://127.0.0.1:6379/0"),
+        ("valkey", "", "", "redis://valkey:6379/0"),
+        ("", "6380", "", "redis://127.0.0.1:6380/0"),
+        ("valkey", "6380", "", "redis://valkey:6380/0"),
+        ("valkey", "", "redis://other:1/2", "redis://other:1/2"),
     ],
 )
 def test_redis_is_named_by_url_or_by_host_and_port_and_the_url_wins(
-    environment: Environment, given: dict[str, str], url: str
+    environment: Environment, host: str, port: str, url: str, meant: str
 ) -> None:
-    environment(**given)
-    assert load().redis_url == url
+    environment(**{name: value for name, value in (("REDIS_HOST", host), ("REDIS_PORT", port)) if value}, REDIS_URL=url)
+    assert load().redis_url == meant
 
 
 # Files, as container secrets come

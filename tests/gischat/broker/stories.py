@@ -1,20 +1,21 @@
 """Stories of who is there: fronts and their connections act, in a real Valkey, and publications follow.
 
 A story is of lines `who does what: what is published`. A connection is its front and its number: a1. What is done again
-under the same id has a mark behind it: `a1 wants jane *`. Others are `given a1 jane, a2 jane`, of which each wants a
-nickname, and `= jane a1, joan b2`, which says who is registered in the end.
+under the same id has a mark behind it: `a1 wants jane *`. Who has no number uses HTTP: `bot says hello`. Others are
+`given a1 jane, a2 jane`, of which each wants a nickname, and `= jane a1, joan b2`, which says who is registered.
 """
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gischat.broker.entries import Outcome, Publication
-from gischat.protocol.messages import new_id
+from gischat.protocol.messages import id_of, new_id
 from tests.gischat.broker.wire import ALIVE, CHANNEL, DEAD, Wire, assert_presence_is_right, encoded, shown
-from worker.effects import Count, Exit, Register, Restore
+from worker.effects import Count, Exit, Publish, Register, Restore
 
 
 def told(stories: str) -> Callable[[Any], Any]:
@@ -45,8 +46,9 @@ async def play(wire: Wire, story: str) -> None:
         else:
             what, _, expected = line.partition(": ")
             who, _, does = what.partition(" ")
-            await _act(wire, who, does.removesuffix(" *"), same_id if does.endswith(" *") else new_id())
-            assert (", ".join(map(_said, await wire.news())) or "nothing") == expected, line
+            id = same_id if does.endswith(" *") else new_id()
+            await _act(wire, who, does.removesuffix(" *"), id)
+            assert (", ".join(_said(one, id) for one in await wire.news()) or "nothing") == expected, line
 
 
 def _pairs(text: str) -> list[tuple[str, ...]]:
@@ -67,6 +69,11 @@ async def _act(wire: Wire, who: str, does: str, id: str) -> None:
             await wire.end(Restore(last), **job)
         case "counts":
             await wire.end(Count(int(last)), **job)
+        case "says":
+            body = encoded("text", id=id, text=last)
+            sender = "" if digits else f"http/{who}"
+            held = await wire.hold(replace(wire.job(body, **job), sender=sender))
+            await wire.worker.committer.commit(held, Publish(body))
         case "loses":
             await wire.delete(wire.key(last))
         case "is" if last == "reaped":
@@ -85,13 +92,14 @@ async def _act(wire: Wire, who: str, does: str, id: str) -> None:
             raise ValueError(does)
 
 
-def _said(one: Publication) -> str:
+def _said(one: Publication, id: str) -> str:
     """A publication in a word or two: `newcomer jane to b1` is a grant."""
     if one.outcome is Outcome.CONTROL:
         return one.type
     if one.outcome is Outcome.REFUSED or not one.body:
         return one.outcome.value
     ((type_, value),) = shown([one])
-    assert one.is_broadcast is (one.outcome is not Outcome.RESTORED)
+    assert one.is_broadcast is (one.outcome not in (Outcome.RESTORED, Outcome.DUPLICATE))
+    word = one.outcome.value if one.outcome in (Outcome.RESTORED, Outcome.DUPLICATE) else type_
     to = f" to {one.to.replace('/', '')}" if one.outcome is Outcome.GRANTED else ""
-    return f"{'restored' if one.outcome is Outcome.RESTORED else type_} {value}{to}"
+    return f"{word} {value}{to}" + " under another id" * (type_ == "text" and id_of(one.body) != id.encode())

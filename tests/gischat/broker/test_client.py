@@ -143,21 +143,6 @@ async def test_a_connection_has_a_name_and_uses_the_database_of_its_url(valkey: 
         assert " db=3 " in mine
 
 
-async def test_unanswered_calls_fail_when_the_connection_is_closed(valkey: Valkey) -> None:
-    for turns in range(4):
-        # Given a call that waits for its answer, and one that is about to be sent
-        async with connected(valkey.url) as redis:
-            assert await answer(ask(redis, "PING")) == b"PONG"
-            calls = [ask(redis, "BLPOP", "nothing-comes-here", 0)]
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            calls.append(ask(redis, "PING"))
-        # When the connection is closed, then both fail
-        for call in calls:
-            with pytest.raises(ConnectionLost):
-                await answer(call)
-
-
 async def test_a_connection_can_be_closed_while_its_server_exits() -> None:
     for turns in range(6):
         # Given a server that closes its connections at the same moment as the client

@@ -10,6 +10,7 @@ import pytest
 from gischat.broker.entries import Outcome, Publication
 from gischat.protocol.messages import content_digest, new_id
 from gischat.protocol.parsing import MessageParser
+from tests.gischat.broker.stories import play, told
 from tests.gischat.broker.wire import Start, Wire, encoded
 from tests.support.settings import settings
 from worker.commit import ID_USED
@@ -18,7 +19,6 @@ from worker.effects import BodyMissing, Like, Publish
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 PARSER = MessageParser(settings())
-PUBLISHED, DUPLICATE, REFUSED = Outcome.PUBLISHED, Outcome.DUPLICATE, Outcome.REFUSED
 
 
 def written(type_: str = "text", **changes: Any) -> bytes:
@@ -38,22 +38,34 @@ def content(publication: Publication) -> tuple[str, str]:
     return message["id"], message["text"]
 
 
-async def stored(wire: Wire) -> list[str]:
-    return [msgspec.json.decode(body)["text"] for body in await wire.history()]
+IDS = """
+# a message with an id of another sender is published, once, with a new id
+a1 says first *: text first
+a2 says second *: text second under another id
+a2 says second *: duplicate second under another id
+a1 says third *: refused
+a1 says first *: duplicate first
+
+# a sender is recognised by its nickname after reconnecting
+given a1 jane, a2 joan
+a1 says first *: text first
+a2 says second *: text second under another id
+a1 leaves: exiter jane
+a3 wants jane: newcomer jane
+a3 says third *: refused
+a3 says first *: duplicate first
+
+# a sender over HTTP is identified by more than a connection
+bot says first *: text first
+bot says first *: duplicate first
+bot says second *: refused
+other says third *: text third under another id
+"""
 
 
-async def test_a_message_with_an_id_of_another_sender_is_published_once_with_a_new_id(wire: Wire) -> None:
-    # Given a used id
-    await say(wire, id := new_id(), "first")
-    # When another sender uses it
-    told = await say(wire, id, "the dam has broken", connection=2)
-    # Then that message is published and stored, too, with a new id
-    other, text = content(told)
-    assert (told.outcome, text, other != id, told.id.decode()) == (PUBLISHED, "the dam has broken", True, other)
-    # … and not a second time
-    again = await say(wire, id, "the dam has broken", connection=2)
-    assert (again.outcome, again.body) == (DUPLICATE, told.body)
-    assert await stored(wire) == ["first", "the dam has broken"]
+@told(IDS)
+async def test_an_id_belongs_to_the_sender_that_used_it_first(start: Start, story: str) -> None:
+    await play(start(), story)
 
 
 async def test_a_predicted_id_does_not_suppress_a_message(wire: Wire) -> None:
@@ -66,39 +78,15 @@ async def test_a_predicted_id_does_not_suppress_a_message(wire: Wire) -> None:
         await say(wire, used, "mallory's", connection=2)
     # When the bot sends the message, then it is published nevertheless
     told = await say(wire, id, "the dam has broken", sender=bot)
-    assert (told.outcome, content(told)[1]) == (PUBLISHED, "the dam has broken")
+    assert (told.outcome, content(told)[1]) == (Outcome.PUBLISHED, "the dam has broken")
     assert told.id.decode() not in (id, foretold)
 
 
-async def test_a_sender_that_reuses_an_id_for_another_message_is_told(wire: Wire) -> None:
+async def test_a_sender_that_reuses_an_id_for_another_message_is_told_why(wire: Wire) -> None:
     await say(wire, id := new_id(), "first")
     told = await say(wire, id, "second")
-    assert (told.outcome, msgspec.json.decode(told.body)["reason"]) == (REFUSED, ID_USED)
-    assert await stored(wire) == ["first"]
-
-
-async def test_a_sender_is_recognised_by_its_nickname_after_reconnecting(wire: Wire) -> None:
-    # Given jane, who has used an id
-    id = new_id()
-    await wire.register("jane", connection=1)
-    await say(wire, id, "first", connection=1)
-    # When another nickname uses it, that is another sender
-    await wire.register("joan", connection=2)
-    assert (await say(wire, id, "joan's", connection=2)).outcome is PUBLISHED
-    # When jane reconnects and uses it for another message, she is told
-    await wire.leave(connection=1)
-    await wire.register("jane", connection=3)
-    assert (await say(wire, id, "second", connection=3)).outcome is REFUSED
-    # And for the same message, she receives the published one
-    again = await say(wire, id, "first", connection=3)
-    assert (again.outcome, content(again)) == (DUPLICATE, (id, "first"))
-
-
-async def test_a_sender_over_http_is_identified_by_more_than_a_connection(wire: Wire) -> None:
-    id, expected = new_id(), [PUBLISHED, DUPLICATE, REFUSED, PUBLISHED]
-    said = [("first", "http/bot/a"), ("first", "http/bot/a"), ("second", "http/bot/a"), ("third", "http/other/b")]
-    for number, (text, sender) in enumerate(said):
-        assert (await say(wire, id, text, sender=sender, connection=number)).outcome is expected[number]
+    assert (told.outcome, msgspec.json.decode(told.body)["reason"]) == (Outcome.REFUSED, ID_USED)
+    assert await wire.history() == [written(id=id, text="first")]
 
 
 @pytest.mark.parametrize(("limits", "echo"), [((), "scaled"), ((1, 1), "scaled"), ((1, 0), "scaled again")])
@@ -111,7 +99,7 @@ async def test_the_echo_of_a_duplicate_is_the_retained_message_or_its_own(
     await wire.end(Publish(b"{}", stored=False))
     # When it is sent again, then its sender gets an echo, and nobody else
     again = await say(wire, id, "photo", as_published="scaled again")
-    assert (again.outcome, content(again), again.is_broadcast) == (DUPLICATE, (id, echo), False)
+    assert (again.outcome, content(again), again.is_broadcast) == (Outcome.DUPLICATE, (id, echo), False)
 
 
 async def test_a_like_with_a_used_id_is_delivered_and_a_duplicate_is_not(wire: Wire) -> None:
@@ -123,15 +111,15 @@ async def test_a_like_with_a_used_id_is_delivered_and_a_duplicate_is_not(wire: W
     told, again = await wire.news()
     assert (told.outcome, told.to) == (Outcome.DONE, "front-1/1")
     assert msgspec.json.decode(told.body)["id"] == told.id.decode() != id
-    assert (again.outcome, again.to, again.body) == (DUPLICATE, "", b"")
+    assert (again.outcome, again.to, again.body) == (Outcome.DUPLICATE, "", b"")
     # … and its sender must not use the id for another
     await wire.end(Like("jane"), written("like", id=told.id.decode()), type="like", id=told.id.decode(), connection=3)
-    assert await wire.outcomes() == [REFUSED]
+    assert await wire.outcomes() == [Outcome.REFUSED]
 
 
 async def test_a_lost_body_is_refused_unless_its_sender_has_published_it(wire: Wire) -> None:
     await say(wire, id := new_id(), "first")
-    for connection, outcome in ((1, DUPLICATE), (2, REFUSED)):
+    for connection, outcome in ((1, Outcome.DUPLICATE), (2, Outcome.REFUSED)):
         await wire.end(BodyMissing("Lost."), b"", id=id, connection=connection)
         assert (await wire.last()).outcome is outcome
 
