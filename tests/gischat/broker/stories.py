@@ -42,6 +42,7 @@ async def play(wire: Wire, story: str) -> None:
             held = await wire.hash("nicknames")
             found = [(said.split()[1], address.replace("/", "")) for address, said in held.items()]
             assert sorted(found) == sorted(_pairs(line.removeprefix("=")))
+            assert sorted(await wire.front.presence.nicknames(CHANNEL)) == sorted(nickname for nickname, _ in found)
             await assert_presence_is_right(wire)
         else:
             what, _, expected = line.partition(": ")
@@ -98,7 +99,7 @@ def _said(one: Publication, id: str) -> str:
         return one.type
     if one.outcome is Outcome.REFUSED or not one.body:
         return one.outcome.value
-    ((type_, value),) = shown([one])
+    type_, value = shown(one)
     assert one.is_broadcast is (one.outcome not in (Outcome.RESTORED, Outcome.DUPLICATE))
     word = one.outcome.value if one.outcome in (Outcome.RESTORED, Outcome.DUPLICATE) else type_
     to = f" to {one.to.replace('/', '')}" if one.outcome is Outcome.GRANTED else ""

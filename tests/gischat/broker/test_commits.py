@@ -181,7 +181,7 @@ async def test_nothing_is_published_with_another_connections_nickname_where_that
     # When the unregistered one sends it, then only its sender gets the reason, and nothing is stored
     refused = await say(2)
     assert (refused.outcome, refused.is_broadcast) == (REFUSED, False)
-    assert shown([refused]) == [("uncompliant", NOT_YOURS)]
+    assert shown(refused) == ("uncompliant", NOT_YOURS)
     assert await wire.history() == []
     # The registered one may send it; so may any connection if nobody holds the nickname, which Redis may have lost
     assert (await say(1)).outcome is not REFUSED

@@ -28,7 +28,7 @@ async def test_a_dead_letter_contains_the_whole_job_and_its_sender_is_told(wire:
     assert await letters(wire) == [fields | {b"reason": b"It crashed."}]
     (told,) = await wire.outbox()
     assert (told.outcome, told.source) == (Outcome.DEAD_LETTERED, job.source)
-    ((type_, reason),) = shown([told])
+    type_, reason = shown(told)
     assert (type_, "crashed" in reason) == ("uncompliant", False)
     assert await wire.history() == []
 

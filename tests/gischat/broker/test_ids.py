@@ -11,7 +11,7 @@ from gischat.broker.entries import Outcome, Publication
 from gischat.protocol.messages import content_digest, new_id
 from gischat.protocol.parsing import MessageParser
 from tests.gischat.broker.stories import play, told
-from tests.gischat.broker.wire import Start, Wire, encoded
+from tests.gischat.broker.wire import Start, Wire, encoded, shown
 from tests.support.settings import settings
 from worker.commit import ID_USED
 from worker.effects import BodyMissing, Like, Publish
@@ -85,7 +85,7 @@ async def test_a_predicted_id_does_not_suppress_a_message(wire: Wire) -> None:
 async def test_a_sender_that_reuses_an_id_for_another_message_is_told_why(wire: Wire) -> None:
     await say(wire, id := new_id(), "first")
     told = await say(wire, id, "second")
-    assert (told.outcome, msgspec.json.decode(told.body)["reason"]) == (Outcome.REFUSED, ID_USED)
+    assert (told.outcome, shown(told)) == (Outcome.REFUSED, ("uncompliant", ID_USED))
     assert await wire.history() == [written(id=id, text="first")]
 
 

@@ -211,10 +211,10 @@ async def test_a_refusal_says_why_and_a_challenge_whom(wire: Wire) -> None:
     job = await wire.register("jane", connection=2)
     challenge, told = await wire.news()
     assert (told.outcome, told.source, told.to) == (Outcome.REFUSED, job.source, "")
-    assert shown([told]) == [("uncompliant", f"User 'jane' already registered in channel {CHANNEL}")]
+    assert shown(told) == ("uncompliant", f"User 'jane' already registered in channel {CHANNEL}")
     assert msgspec.json.decode(challenge.body) == {"connection": "front-1/1", "client": ""}
     await wire.end(Exit("jane"), connection=2)
-    assert shown(await wire.news()) == [("uncompliant", "You are not registered as 'jane'.")]
+    assert shown(await wire.last()) == ("uncompliant", "You are not registered as 'jane'.")
 
 
 async def test_a_granted_newcomer_has_the_id_set_by_its_sender_or_an_unpredictable_one(wire: Wire) -> None:

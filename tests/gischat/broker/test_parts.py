@@ -170,7 +170,7 @@ async def test_a_body_that_is_not_there_is_told_to_its_sender_who_may_send_it_ag
     await worker.committer.commit(held, BodyMissing("Lost."))
     # Then its sender knows, nothing is left of it, and under its id something else may come
     (told,) = await wire.outbox()
-    assert (told.source, told.outcome, shown([told])) == (job.source, Outcome.REFUSED, [("uncompliant", "Lost.")])
+    assert (told.source, told.outcome, shown(told)) == (job.source, Outcome.REFUSED, ("uncompliant", "Lost."))
     assert (await parts(wire), await wire.inbox_bytes(Lane.HEAVY)) == ([], 0)
     await wire.end(Publish(b"{}"), id=id)
     assert (await wire.last()).outcome == Outcome.PUBLISHED

@@ -138,9 +138,6 @@ class Wire:
     async def history(self) -> list[bytes]:
         return (await self.front.history.snapshot(CHANNEL)).history
 
-    async def nicknames(self) -> list[str]:
-        return sorted(await self.front.presence.nicknames(CHANNEL))
-
     def key(self, name: str) -> str:
         """One of the channel's keys, by its last part."""
         return next(key for key in self.keys.types if key.endswith("}:" + name))
@@ -205,18 +202,12 @@ def encoded(type_: str, **changes: Any) -> bytes:
     return msgspec.json.encode(sample(type_, **({"id": new_id(), "timestamp": 1_700_000_000} | changes)))
 
 
-def decoded(publications: list[Publication]) -> list[dict[str, Any]]:
-    """The messages in publications, each checked against the contract."""
-    found = [msgspec.json.decode(one.body) for one in publications if one.body]
-    for message in found:
-        check({"avatar": None, **message} if message["type"] == "text" else message)
-    return found
-
-
-def shown(publications: list[Publication]) -> list[tuple[str, Any]]:
-    """The type and the main value of each message in publications."""
+def shown(publication: Publication) -> tuple[str, Any]:
+    """The type and the main value of a publication's message, which is checked against the contract."""
     keys = {"newcomer": "newcomer", "exiter": "exiter", "nb_users": "nb_users", "uncompliant": "reason", "text": "text"}
-    return [(message["type"], message[keys[message["type"]]]) for message in decoded(publications)]
+    message = msgspec.json.decode(publication.body)
+    check({"avatar": None, **message} if message["type"] == "text" else message)
+    return message["type"], message[keys[message["type"]]]
 
 
 async def letters(wire: Wire) -> list[dict[bytes, bytes]]:
