@@ -97,9 +97,11 @@ def _said(one: Publication, id: str) -> str:
     """A publication in a word or two: `newcomer jane to b1` is a grant."""
     if one.outcome is Outcome.CONTROL:
         return one.type
-    if one.outcome is Outcome.REFUSED or not one.body:
+    if not one.body:
         return one.outcome.value
     type_, value = shown(one)
+    if one.outcome is Outcome.REFUSED:
+        return "refused"
     assert one.is_broadcast is (one.outcome not in (Outcome.RESTORED, Outcome.DUPLICATE))
     word = one.outcome.value if one.outcome in (Outcome.RESTORED, Outcome.DUPLICATE) else type_
     to = f" to {one.to.replace('/', '')}" if one.outcome is Outcome.GRANTED else ""
