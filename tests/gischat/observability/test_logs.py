@@ -26,6 +26,7 @@ def opened() -> Iterator[Callable[..., tuple[logging.Logger, Lines]]]:
     """Sets logging up, `opened("json")`; gives a logger, and what has been written."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    logging.captureWarnings(False)  # somebody before may have
 
     def open_(log_format: str, **changes: Any) -> tuple[logging.Logger, Lines]:
         stream = io.TextIOWrapper(io.BytesIO(), "utf-8")

@@ -62,7 +62,8 @@ class Sink:
 
     def await_item(self, kind: str, holds: Callable[[Any], bool]) -> dict[str, Any]:
         """The first event or transaction of which that holds."""
-        with self._receiver.news as news:
+        news = self._receiver.news
+        with news:
             found = news.wait_for(lambda: [item for item in self.items(kind) if holds(item)], DEADLINE)
         assert found, f"no {kind} arrived; what did: {self.bodies}"
         return dict(found[0])
