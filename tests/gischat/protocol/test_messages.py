@@ -580,7 +580,7 @@ def test_a_refusal_of_anything_else_quotes_nothing() -> None:
 @pytest.mark.parametrize(
     ("length", "limit", "words"),
     [
-        (12_000_004, 12_000_000, "This photo has 9.1 MB; at most 9.0 MB can be sent here."),
+        (1_600_004, 1_600_000, "This photo has 1.3 MB; at most 1.2 MB can be sent here."),
         (200_000, 100_000, "This photo has 150.0 kB; at most 75.0 kB can be sent here."),
     ],
 )
