@@ -46,18 +46,6 @@ def test_two_instances_share_no_key(one: tuple[str, str], other: tuple[str, str]
     assert not set(all_keys(*one)) & set(all_keys(*other))
 
 
-def test_the_lanes_differ_only_in_their_inbox() -> None:
-    keys = ChannelKeys("gischat", "QGIS")
-    light, heavy = keys.for_script(Lane.LIGHT), keys.for_script(Lane.HEAVY)
-    assert keys.for_script() == light
-    assert keys.inbox(Lane.LIGHT) in light
-    assert keys.inbox(Lane.HEAVY) in heavy
-    differing = {key for pair in zip(light, heavy, strict=True) if len(set(pair)) == 2 for key in pair}
-    assert {key.partition("}:")[2] for key in differing} == {
-        "inbox:light", "inbox:light:bytes", "inbox:heavy", "inbox:heavy:bytes",
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("head", ["prelude", "moderation", "presence"])
 def test_the_scripts_name_the_keys_in_their_order(head: str) -> None:
     """They refer to keys by position only: a moved key would be mistaken for another."""
