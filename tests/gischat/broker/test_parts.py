@@ -131,30 +131,6 @@ async def test_parts_that_expire_before_their_job_is_taken_are_brought_again(
     assert (asked, held.job.body) == (2, LARGE)
 
 
-async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_through(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given four bodies in line, the first of which Redis has been asked to take
-    asked, go_on, ask = asyncio.Event(), asyncio.Event(), wire.front.inbox._enqueue
-
-    async def slowly(*arguments: Any, **named: Any) -> EnqueueResult:
-        asked.set()
-        await go_on.wait()
-        return await ask(*arguments, **named)
-
-    monkeypatch.setattr(wire.front.inbox, "_enqueue", slowly)
-    told: list[bool] = []  # whether it was given up
-    jobs = [wire.front.inbox.enqueue(CHANNEL, Lane.HEAVY, photo(wire), 0) for _ in range(4)]
-    for job in jobs:
-        job.add_done_callback(lambda job: told.append(job.cancelled()))
-    await asked.wait()
-    # When the front stops, those who wait are told by then; and the first is taken
-    await wire.front.inbox.uploads.cancel_pending()
-    assert told == [True] * 3
-    go_on.set()
-    assert (await jobs[0]).status is EnqueueStatus.ENQUEUED
-
-
 # What should not happen
 
 

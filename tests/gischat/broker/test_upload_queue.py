@@ -79,3 +79,15 @@ async def test_a_cancelled_pending_upload_is_skipped(scene: Scene, is_at_its_tur
         second.cancel()
     assert await scene.finish(first, third) == ["first", "third"]
     assert second.cancelled()
+
+
+async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_through(scene: Scene) -> None:
+    first, *others = await scene.submit(4, "photo", JANE, 5)
+    told: list[bool] = []  # whether it was given up
+    for upload in (first, *others):
+        upload.add_done_callback(lambda upload: told.append(upload.cancelled()))
+    # When the front stops, those who wait are told by then; and the first goes on
+    await scene.queue.cancel_pending()
+    assert told == [True] * 3
+    assert await scene.finish(first) == ["photo"]
+    assert told == [True] * 3 + [False]
