@@ -56,39 +56,27 @@ def on(port: int, **changes: Any) -> Finding:
 # The port
 
 
-def test_a_port_that_is_free_is_well(port: int) -> None:
+@pytest.mark.parametrize(
+    ("listener", "level", "message"),
+    [
+        (json.dumps({"version": __version__}).encode(), Level.OK, f"a front of version {__version__} serves there"),
+        (b'{"version": "0.0.1"}', Level.WARNING, f"a front of version 0.0.1 serves there, this is {__version__}"),
+        *((answer, Level.ERROR, "is taken by another program") for answer in (b"<html>", b"[]", b'{"name": "x"}')),
+    ],
+    indirect=["listener"],
+)
+def test_a_port_that_somebody_has_is_well_if_that_is_a_front(listener: int, level: Level, message: str) -> None:
+    assert (on(listener).level, on(listener).message) == (level, message)
+
+
+def test_a_port_must_be_free_and_ours(port: int) -> None:
     assert on(port).level is Level.OK
-
-
-@pytest.mark.parametrize("listener", [json.dumps({"version": __version__}).encode()], indirect=True)
-def test_a_port_that_a_front_has_is_well(listener: int) -> None:
-    assert (on(listener).level, on(listener).message) == (Level.OK, f"a front of version {__version__} serves there")
-
-
-@pytest.mark.parametrize("listener", [b'{"version": "0.0.1"}'], indirect=True)
-def test_a_front_of_another_version_is_told(listener: int) -> None:
-    assert on(listener).level is Level.WARNING
-    assert "0.0.1" in on(listener).message
-    assert __version__ in on(listener).message
-
-
-@pytest.mark.parametrize("listener", [b"<html>", b"[]", b'{"name": "x"}'], indirect=True)
-def test_a_port_that_a_stranger_has_is_wrong(listener: int) -> None:
-    assert (on(listener).level, on(listener).message) == (Level.ERROR, "is taken by another program")
-
-
-def test_an_address_that_is_not_ours_is_wrong(port: int) -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
-        assert on(port, host=host).level is Level.ERROR
-        assert "HOST=" in f"{on(port, host=host).message} {on(port, host=host).remedy}"
-
-
-def test_a_machine_for_workers_needs_no_port(port: int) -> None:
-    assert on(port, fronts=0, host="192.0.2.1").level is Level.OK
-
-
-def test_a_port_of_the_systems_choice_is_told() -> None:
-    assert on(0).level is Level.WARNING
+        found = on(port, host=host)
+        assert found.level is Level.ERROR
+        assert "HOST=" in f"{found.message} {found.remedy}"
+    assert on(port, fronts=0, host="192.0.2.1").level is Level.OK  # a machine for workers needs none
+    assert on(0).level is Level.WARNING  # the system's choice
 
 
 # What the machine has
@@ -115,20 +103,14 @@ def test_more_memory_for_sandboxes_than_there_is_is_told() -> None:
     assert "HEAVY_WORKERS" in found.remedy
 
 
-def test_a_directory_that_can_be_written_to_is_well(tmp_path: Path) -> None:
-    found = [*machine.check_embedded(settings(max_inbox_bytes=1, max_outbox_bytes=1), tmp_path / "new" / "state")]
-    assert found[0].level is Level.OK
-
-
-def test_a_directory_that_cannot_be_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("no directory")
-    assert only(machine.check_embedded(settings(), tmp_path / "state")).level is Level.ERROR
-
-
-def test_a_directory_without_room_is_told(tmp_path: Path) -> None:
-    found = [*machine.check_embedded(settings(max_inbox_bytes=2**60), tmp_path)]
-    assert found[0].level is Level.WARNING
-    assert "STATE_DIR" in found[0].remedy
+def test_a_directory_without_room_or_permission_is_told(tmp_path: Path) -> None:
+    small = settings(max_inbox_bytes=1, max_outbox_bytes=1)
+    room, *_ = machine.check_embedded(small, tmp_path / "new" / "state")
+    assert room.level is Level.OK
+    (tmp_path / "file").write_text("no directory")
+    assert only(machine.check_embedded(small, tmp_path / "file")).level is Level.ERROR
+    found = next(machine.check_embedded(settings(max_inbox_bytes=2**60), tmp_path))
+    assert (found.level, "STATE_DIR" in found.remedy) == (Level.WARNING, True)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +124,8 @@ def test_settings_that_do_not_go_together_are_told(name: str, value: int) -> Non
     assert len([*machine.check_settings(settings())]) == 1
 
 
-@pytest.mark.parametrize(("number", "written"), [(512, "512 bytes"), (2048, "2 KiB"), (2**31, "2 GiB")])
-def test_sizes_are_written_for_people(number: int, written: str) -> None:
-    assert size(number) == written
+def test_sizes_are_written_for_people() -> None:
+    assert [size(number) for number in (512, 2048, 2**31)] == ["512 bytes", "2 KiB", "2 GiB"]
 
 
 # The command

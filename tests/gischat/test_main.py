@@ -72,10 +72,3 @@ def test_a_front_loads_nothing_of_the_commands() -> None:
     assert "gischat.front.app" in loaded
     others = {command.module for command in COMMANDS.values()} - {"gischat.commands.front"}
     assert not loaded & {"argparse", "supervisor", *others}
-
-
-def test_the_console_script_is_there() -> None:
-    """`make` installs what setup.py names; this shows that it names something."""
-    named = re.search(r'"gischat = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text("utf-8"))
-    assert named is not None
-    assert getattr(importlib.import_module(named[1]), named[2]) is gischat.__main__.main

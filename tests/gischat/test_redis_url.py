@@ -55,44 +55,35 @@ def test_a_url_is_read_as_it_is_meant(url: str, means: dict[str, Any]) -> None:
     assert meaning(url) == {"kind": Kind.SERVER, **means}
 
 
-WRONG = [
-    ("localhost:6379", "redis+cluster://"),
-    ("http://localhost", "redis+cluster://"),
-    ("redis://", "redis+cluster://"),
-    ("redis://localhost\n", "redis+cluster://"),
-    ("unix+sentinel:///run/s", "redis+cluster://"),
-    ("redis://localhost:http", "port"),
-    ("redis://localhost:0", "port"),
-    ("redis://localhost:65536", "port"),
-    ("redis://localhost:-1", "port"),
-    ("redis://::1", "port"),
-    ("redis://[::1", "host"),
-    ("redis+cluster://a:7000,b:x", "port"),
-    ("redis://:pa/ss@localhost", "%2F"),
-    ("redis://:12/34@localhost", "%2F"),
-    ("redis://:pa?ss@localhost", "%3F"),
-    ("redis://:12#34@localhost", "%23"),
-    ("redis://localhost/chat", "database"),
-    ("redis://localhost/-1", "database"),
-    ("redis://localhost?db=x", "db: "),
-    ("redis://a,b", "redis+sentinel://"),
-    ("redis+sentinel://a,b", "service"),
-    ("redis+sentinel://a,b/", "service"),
-    ("redis+sentinel://a/chat/x", "database"),
-    ("redis+cluster://a/1", "0"),
-    ("redis://localhost?decode_responses=yes", "unknown option"),
-    ("redis://localhost?ssl_ca_certs=/etc/ca.pem", "rediss://"),
-    ("rediss://localhost?ssl_cert_reqs=never", "ssl_cert_reqs: "),
-    ("rediss://localhost?ssl_check_hostname=maybe", "ssl_check_hostname: "),
-    ("redis://localhost?sentinel_password=x", "redis+sentinel://"),
-]
+# By what is named
+WRONG = {
+    "redis+cluster://": [
+        "localhost:6379", "http://localhost", "redis://", "redis://localhost\n", "unix+sentinel:///run/s",
+    ],
+    "port": [
+        *(f"redis://localhost:{port}" for port in ("http", 0, 65536, -1)), "redis://::1", "redis+cluster://a:7000,b:x",
+    ],
+    "host": ["redis://[::1"],
+    "%2F": ["redis://:pa/ss@localhost", "redis://:12/34@localhost"],
+    "%3F": ["redis://:pa?ss@localhost"],
+    "%23": ["redis://:12#34@localhost"],
+    "database": ["redis://localhost/chat", "redis://localhost/-1", "redis+sentinel://a/chat/x"],
+    "db: ": ["redis://localhost?db=x"],
+    "redis+sentinel://": ["redis://a,b", "redis://localhost?sentinel_password=x"],
+    "service": ["redis+sentinel://a,b", "redis+sentinel://a,b/"],
+    "0": ["redis+cluster://a/1"],
+    "unknown option": ["redis://localhost?decode_responses=yes"],
+    "rediss://": ["redis://localhost?ssl_ca_certs=/etc/ca.pem"],
+    "ssl_cert_reqs: ": ["rediss://localhost?ssl_cert_reqs=never"],
+    "ssl_check_hostname: ": ["rediss://localhost?ssl_check_hostname=maybe"],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("url", "names"), WRONG, ids=[url for url, _ in WRONG])
-def test_what_is_wrong_with_a_url_is_named(url: str, names: str) -> None:
+@pytest.mark.parametrize(("url", "named"), [(url, named) for named, urls in WRONG.items() for url in urls])
+def test_what_is_wrong_with_a_url_is_named(url: str, named: str) -> None:
     with pytest.raises(WrongUrl) as raised:
         parse(url)
-    assert names in str(raised.value)
+    assert named in str(raised.value)
     assert str(raised.value).endswith(".")
 
 
@@ -101,9 +92,6 @@ def test_what_may_be_a_password_is_not_repeated(url: str) -> None:
     with pytest.raises(WrongUrl) as raised:
         parse(url)
     assert "kanarienvogel" not in str(raised.value)
-
-
-def test_a_url_that_was_read_shows_no_secrets() -> None:
     read = parse("redis+sentinel://jane:kanarienvogel@a/chat?sentinel_password=kanarienvogel")
     assert "kanarienvogel" not in f"{read} {read!r}"
     assert str(read) == "a:26379"
@@ -113,27 +101,17 @@ def files(**named: Path) -> None:
     check_files(parse("rediss://localhost?" + "&".join(f"{name}={path}" for name, path in named.items())))
 
 
-def test_certificates_that_serve_are_taken(tmp_path: Path) -> None:
-    own = Certificates(tmp_path)
+def test_certificates_that_serve_are_taken_and_others_named(tmp_path: Path) -> None:
+    own, other, text, missing = Certificates(tmp_path), *(tmp_path / f"{name}.pem" for name in ("other", "text", "no"))
     files(ssl_ca_certs=own.authority)
     files(ssl_ca_certs=own.authority, ssl_certfile=own.certificate, ssl_keyfile=own.key)
-
-
-@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
-def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
-    with pytest.raises(WrongUrl, match=rf"^{name}: .*missing\.pem: No such file"):
-        files(**{name: tmp_path / "missing.pem"})
-
-
-def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
-    (tmp_path / "text.pem").write_text("Hello!")
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        with pytest.raises(WrongUrl, match=rf"^{name}: .*no\.pem: No such file"):
+            files(**{name: missing})
+    text.write_text("Hello!")
     with pytest.raises(WrongUrl, match="ssl_ca_certs"):
-        files(ssl_ca_certs=tmp_path / "text.pem")
-
-
-def test_a_key_of_another_certificate_is_named(tmp_path: Path) -> None:
-    own = Certificates(tmp_path)
-    other = tmp_path / "other.pem"
+        files(ssl_ca_certs=text)
+    # A key of another certificate
     trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(str(other))
     with pytest.raises(WrongUrl, match="ssl_keyfile"):
         files(ssl_certfile=own.certificate, ssl_keyfile=other)

@@ -1,7 +1,6 @@
 """The one object of all times: they do not contradict each other, and stand nowhere else."""
 
 import ast
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +46,6 @@ def test_timings_that_contradict_each_other_are_none(contradiction: dict[str, An
 def test_what_a_front_has_seen_it_forgets_before_redis_does() -> None:
     assert Timings().seen < Timings().ids
     assert Timings(ids=1.0, settling=0.0).seen < 1.0
-
-
-def test_every_timing_is_used() -> None:
-    sources = "".join(
-        path.read_text("utf-8") for package in ("gischat", "worker") for path in (ROOT / package).rglob("*.py")
-    )
-    contradictions = (
-        (ROOT / "gischat/timings.py").read_text("utf-8").partition("def __post_init__")[2].partition("@property")[0]
-    )
-    unused = [
-        one.name for one in fields(Timings) if sources.count(f".{one.name}") <= contradictions.count(f".{one.name}")
-    ]
-    assert not unused
 
 
 def test_no_time_stands_elsewhere() -> None:

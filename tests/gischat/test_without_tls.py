@@ -20,41 +20,29 @@ except RuntimeError as error:
 print(ssl.OP_ALL is not None, type(ssl.create_default_context()).__module__, sys.modules["ssl"].__name__)
 """
 
-NEEDS_NONE = {
-    "REDIS_URL": ["redis://h/0", "unix:///run/valkey.sock", "redis+cluster://a:1,b:2"],
-    "SENTRY_DSN": [""],
-}
-NEEDS_TLS = {
-    "REDIS_URL": ["rediss://h/0", "rediss+cluster://h", "redis+sentinel://h/main?sentinel_ssl=yes"],
-    "SENTRY_DSN": ["https://key@errors.example/1"],
-    "OTEL_EXPORTER_OTLP_ENDPOINT": ["https://traces.example"],
-}
+NEEDS_NONE = [
+    *(("REDIS_URL", url) for url in ("redis://h/0", "unix:///run/valkey.sock", "redis+cluster://a:1,b:2")),
+    ("SENTRY_DSN", ""),
+]
+NEEDS_TLS = [
+    *(("REDIS_URL", url) for url in ("rediss://h/0", "rediss+cluster://h", "redis+sentinel://h/main?sentinel_ssl=yes")),
+    ("SENTRY_DSN", "https://key@errors.example/1"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://traces.example"),
+]
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name in NEEDS_NONE for value in NEEDS_NONE[name]])
-def test_these_settings_need_no_tls(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, value)
-    assert not needs_tls(Environment())
-
-
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name in NEEDS_TLS for value in NEEDS_TLS[name]])
-def test_these_settings_need_tls(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, value)
-    assert needs_tls(Environment())
-
-
-def test_a_file_may_name_the_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_settings_need_tls_and_others_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "url").write_text("rediss://h/0")
-    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "url"))
-    assert needs_tls(Environment())
+    for name, value in (*NEEDS_NONE, *NEEDS_TLS, ("REDIS_URL_FILE", str(tmp_path / "url"))):
+        with monkeypatch.context() as context:
+            context.setenv(name, value)
+            assert needs_tls(Environment()) is ((name, value) not in NEEDS_NONE), (name, value)
 
 
 def test_placeholders_have_the_values_of_the_real_names() -> None:
-    assert Placeholder.SSL_ERROR_WANT_READ == ssl.SSL_ERROR_WANT_READ
-    assert Placeholder.SSL_ERROR_WANT_WRITE == ssl.SSL_ERROR_WANT_WRITE
-    assert Placeholder.SSL_ERROR_SYSCALL == ssl.SSL_ERROR_SYSCALL
-    assert Placeholder.PROTOCOL_TLS_SERVER == ssl.PROTOCOL_TLS_SERVER
-    assert Placeholder.PROTOCOL_TLS_CLIENT == ssl.PROTOCOL_TLS_CLIENT
+    names = [f"SSL_ERROR_{name}" for name in ("WANT_READ", "WANT_WRITE", "SYSCALL")]
+    for name in (*names, "PROTOCOL_TLS_SERVER", "PROTOCOL_TLS_CLIENT"):
+        assert getattr(Placeholder, name) == getattr(ssl, name)
 
 
 @pytest.mark.processes
@@ -66,8 +54,6 @@ def test_placeholders_have_the_values_of_the_real_names() -> None:
     ],
 )
 def test_openssl_is_loaded_at_once_where_it_is_needed_else_with_the_first_other_name(url: str, said: str) -> None:
-    environment = {"REDIS_URL": url}
-    ran = subprocess.run(
-        [sys.executable, "-c", LATER], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", LATER]
+    ran = subprocess.run(command, cwd=ROOT, env={"REDIS_URL": url}, capture_output=True, text=True, check=True)
     assert ran.stdout == said

@@ -16,17 +16,10 @@ def test_a_text_is_split_into_parts_that_fit(text: str, longest: int) -> None:
         assert "".join("".join(parts).split()) == "".join(text.split())
 
 
-def test_a_text_is_cut_between_words() -> None:
+def test_a_text_is_cut_between_words_and_says_that_it_goes_on() -> None:
     assert split("one two three four", 9) == ["one two", "three", "four"]
-
-
-def test_a_text_that_is_far_too_long_says_that_it_goes_on() -> None:
     parts = split("word " * 1000, 50)
-    assert len(parts) == MAX_PARTS
-    assert parts[-1].endswith(" […]")
-
-
-def test_what_is_shortened_has_a_mark() -> None:
+    assert (len(parts), parts[-1][-4:]) == (MAX_PARTS, " […]")
     assert (shortened("short", 10), shortened("a long sentence", 12)) == ("short", "a long s […]")
 
 
@@ -54,6 +47,6 @@ def test_html_is_reduced_to_text(html: str, text: str) -> None:
     "piece", ["<!--", "<a ", "</", "<![CDATA[", "<a href='", "<a b=", "<x y='>", "&#", "<div>", "b"]
 )
 def test_no_text_takes_longer_than_its_length(piece: str) -> None:
-    """A parser that looks behind each < to the end takes minutes of this, and the test never ends."""
-    from_html(piece * 100_000)
-    from_html(f"<a {piece.strip('<') * 100_000}>")
+    """A parser that looks behind each < to the end takes minutes of this."""
+    from_html(piece * 20_000)
+    from_html(f"<a {piece.strip('<') * 20_000}>")

@@ -4,8 +4,8 @@ Against nodes of a few lines that say what nodes say; failovers of a real cluste
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 class ScriptedNode:
     """A node that claims all slots, unless the test changes that, and answers calls as the test decides."""
 
-    def __init__(self, answer: Callable[[int], Reply] = lambda connection: b"+OK\r\n") -> None:
+    def __init__(self, answer: Callable[[], Reply] = lambda: b"+OK\r\n") -> None:
         self.answer = answer
         self.master: ScriptedNode = self
         self.says_where = True
@@ -39,38 +39,26 @@ class ScriptedNode:
         self.port = 0
         self.server = ScriptedServer(self._replies)
 
-    async def serve(self, stack: AsyncExitStack) -> None:
-        url = await stack.enter_async_context(self.server.serving())
-        self.port = int(url.rpartition(":")[2].removesuffix("/0"))
-
-    def _replies(self, connection: int, command: list[bytes]) -> Reply | str:
+    def _replies(self, _: int, command: list[bytes]) -> Reply | str:
         if self.is_away:
             return CLOSE
         if is_handshake(command):
             return HANDSHAKE
         if command[0] != b"CLUSTER":
-            return self.answer(connection)
+            return self.answer()
         host = b"$%d\r\n%b" % (len(HOST), HOST.encode()) if self.says_where else b"$-1"
         return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n%b\r\n:%d\r\n" % (host, self.master.port)
 
 
-class Scene:
-    """A cluster of scripted nodes, and a process's connections to it."""
-
-    def __init__(self, *nodes: ScriptedNode, timings: Timings = HASTY) -> None:
-        self._nodes = nodes
-        self._timings = timings
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Any:
-        for node in self._nodes:
-            await node.serve(self._stack)
-        seeds = ",".join(f"{HOST}:{node.port}" for node in self._nodes)
-        redis = connect(f"redis+cluster://{seeds}", name="test-cluster", timings=self._timings)
-        return await self._stack.enter_async_context(redis)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
+@asynccontextmanager
+async def cluster(*nodes: ScriptedNode, timings: Timings = HASTY) -> AsyncIterator[Any]:
+    """A process's connections to a cluster of these nodes."""
+    async with AsyncExitStack() as stack:
+        for node in nodes:
+            url = await stack.enter_async_context(node.server.serving())
+            node.port = int(url.rpartition(":")[2].removesuffix("/0"))
+        seeds = ",".join(f"{HOST}:{node.port}" for node in nodes)
+        yield await stack.enter_async_context(connect(f"redis+cluster://{seeds}", name="test-cluster", timings=timings))
 
 
 async def ask(redis: Any) -> Any:
@@ -78,40 +66,39 @@ async def ask(redis: Any) -> Any:
         return await redis.call("GET", "key", key="key")
 
 
-async def test_a_node_without_an_address_keeps_the_one_it_was_queried_at() -> None:
-    node = ScriptedNode()
-    node.says_where = False
-    async with Scene(node) as redis:
-        assert await ask(redis) == b"OK"
-
-
 async def test_a_call_that_no_node_accepts_fails_within_a_time_limit() -> None:
     """A cluster without a master and its replicas accepts no calls: callers must get an error."""
-    async with Scene(ScriptedNode(lambda connection: DOWN), timings=IMPATIENT) as redis:
+    async with cluster(ScriptedNode(lambda: DOWN), timings=IMPATIENT) as redis:
         with pytest.raises(Unavailable):
             await ask(redis)
 
 
 async def test_a_call_that_may_have_been_executed_is_not_reported_as_failed() -> None:
     # Given a node that exits during a call, and then accepts none
-    node = ScriptedNode(lambda connection: CLOSE)
-    async with Scene(node, timings=IMPATIENT) as redis:
+    node = ScriptedNode(lambda: CLOSE)
+    async with cluster(node, timings=IMPATIENT) as redis:
         call = asyncio.ensure_future(ask(redis))
-        await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands))
-        node.answer, closed = lambda connection: DOWN, len(node.server.commands)
-        await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands[closed:]))
+
+        async def asked() -> None:
+            before = len(node.server.commands)
+            await until(lambda: any(command[0] == b"GET" for _, command in node.server.commands[before:]))
+
+        await asked()
+        node.answer = lambda: DOWN
+        await asked()
         # When that lasts for longer than other calls wait
         with pytest.raises(Unavailable):
             await ask(redis)
         # Then the error does not claim that the call was not executed
-        node.answer = lambda connection: b"+OK\r\n"
+        node.answer = lambda: b"+OK\r\n"
         assert await call == b"OK"
 
 
 async def test_a_node_cut_off_from_the_others_does_not_decide_alone() -> None:
-    # Given a former master that still claims the slots, and the real one
-    cut_off, master = ScriptedNode(lambda connection: DOWN), ScriptedNode()
-    async with Scene(cut_off, master) as redis:
+    # Given a former master that still claims the slots, and the real one, which does not know its own address
+    cut_off, master = ScriptedNode(lambda: DOWN), ScriptedNode()
+    master.says_where = False
+    async with cluster(cut_off, master) as redis:
         assert await ask(redis) == b"OK"
 
 
@@ -119,7 +106,7 @@ async def test_a_former_master_is_no_longer_connected_to() -> None:
     # Given a master that dies
     old, new = ScriptedNode(), ScriptedNode()
     new.master = old
-    async with Scene(old, new) as redis:
+    async with cluster(old, new) as redis:
         assert await ask(redis) == b"OK"
         old.is_away, new.master = True, new
         redis.disconnect()

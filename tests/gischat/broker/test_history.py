@@ -5,46 +5,35 @@ import pytest
 from gischat.broker import history
 from gischat.broker.entries import STATE_LOST
 from gischat.protocol.messages import new_id
-from tests.gischat.broker.wire import (
-    AGE,
-    ALIVE,
-    CHANNEL,
-    FORGETFUL,
-    Start,
-    Wire,
-)
-from tests.support.settings import settings
-from worker.effects import (
-    Acknowledge,
-    Count,
-    DeadLetter,
-    Publish,
-    Refuse,
-)
+from tests.gischat.broker.wire import CHANNEL, FORGETFUL, Start, Wire
+from worker.effects import Acknowledge, Count, DeadLetter, Publish, Refuse
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-# The history
+async def publish(wire: Wire, number: int) -> list[bytes]:
+    """Publish texts of two bytes; returns them."""
+    texts = [b"%02d" % one for one in range(number)]
+    for text in texts:
+        await wire.end(Publish(text))
+    return texts
 
 
 async def test_without_a_history_nothing_is_stored_or_shown(start: Start) -> None:
     wire = start(max_stored_messages=0)
-    await wire.end(Publish(b"1"))
-    assert await wire.history() == []
+    await publish(wire, 1)
     assert await wire.redis.call("EXISTS", wire.key("history"), key=wire.key("history")) == 0
-    assert (await wire.front.history.snapshot(CHANNEL)).offset == 1
+    snapshot = await wire.front.history.snapshot(CHANNEL)
+    assert (snapshot.offset, snapshot.history) == (1, [])
 
 
-@pytest.mark.parametrize("length", [0, 1, 2])
+@pytest.mark.parametrize("length", [0, 2])
 async def test_a_lower_limit_shortens_the_history_at_once(start: Start, length: int) -> None:
-    # Given a channel with a long history
     wire = start(max_stored_messages=5)
-    for number in range(5):
-        await wire.end(Publish(b"%d" % number))
+    texts = await publish(wire, 5)
     # When its instance is restarted with a lower limit
-    wire.settings = settings(instance_id=wire.settings.instance_id, channels=(CHANNEL,), max_stored_messages=length)
-    assert (await wire.new_front("front-2").history.snapshot(CHANNEL)).history == [b"3", b"4"][2 - length :]
+    again = start(instance_id=wire.settings.instance_id, max_stored_messages=length)
+    assert await again.history() == texts[5 - length :]
 
 
 # Publications after a message
@@ -53,7 +42,7 @@ async def test_a_lower_limit_shortens_the_history_at_once(start: Start, length: 
 async def retained(wire: Wire, *, up_to: int = 10**9, max_bytes: int = 2**20) -> list[bytes]:
     """The bodies that a client that reconnects could receive."""
     found = await wire.front.history.retained(CHANNEL, up_to, max_bytes)
-    assert all(entry.age < AGE for entry in found)
+    assert all(entry.age < 60 for entry in found)
     return [entry.publication.body for entry in found if entry.publication.is_broadcast]
 
 
@@ -70,20 +59,19 @@ async def test_broadcast_publications_are_retained_in_order(wire: Wire) -> None:
 async def test_retained_publications_are_read_in_pages(wire: Wire, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
     for name in ("FIRST_PAGE", "PAGE_ENTRIES"):
         monkeypatch.setattr(history, name, page)
-    for number in range(20):
-        await wire.end(Publish(b"%02d" % number))
-    assert await retained(wire) == [b"%02d" % number for number in range(20)]
+    texts = await publish(wire, 20)
+    assert await retained(wire) == texts
     # Only as much is read as is kept, and without gaps
     newest = await retained(wire, max_bytes=10)
-    assert newest == [b"%02d" % number for number in range(20)][-len(newest) :]
+    assert newest == texts[-len(newest) :]
     assert len(newest) in (6, 7, 20)
 
 
 async def test_publications_before_a_loss_are_not_retained(wire: Wire) -> None:
     """Each front replays its own messages, so the outbox after a message may lack others that followed it."""
-    await wire.end(Publish(b"0"))
-    await wire.front.presence.renew_lease(CHANNEL, ALIVE, is_state_lost=True)
-    await wire.end(Publish(b"1"))
+    await publish(wire, 1)
+    await wire.front.presence.renew_lease(CHANNEL, 60, is_state_lost=True)
+    await publish(wire, 1)
     assert await retained(wire) == []
     # Every front is notified of the loss first
     assert [one.type for one in await wire.outbox()] == ["text", STATE_LOST, "text"]

@@ -1,7 +1,6 @@
 """Keys: those of a channel are in one slot of a cluster, and no two channels share one."""
 
 import re
-from collections.abc import Sequence
 from importlib import resources
 from itertools import combinations
 
@@ -25,33 +24,14 @@ def all_keys(instance: str, channel: str) -> list[str]:
     return [*lanes, *keys.for_moderation(), *named]
 
 
-def hash_tag(key: str) -> str:
-    """The part of a key that decides on its slot: between the first `{` and the next `}`, unless that is empty.
-
-    https://valkey.io/topics/cluster-spec/, "Hash tags".
-    """
-    found = re.search(r"\{([^}]+)\}", key)
-    assert found is not None, f"{key} has no hash tag"
-    # An empty pair of braces before it would make the whole key count.
-    assert "{}" not in key[: found.end()]
-    return found[1]
-
-
-def test_all_keys_of_a_channel_share_one_hash_tag() -> None:
+def test_all_keys_of_a_channel_are_in_one_slot_and_channels_in_many() -> None:
     for channel in NAMES:
-        keys = all_keys("gischat", channel)
-        assert len({hash_tag(key) for key in keys}) == 1, channel
-        assert len({key_slot(key) for key in keys}) == 1, channel
-
-
-def test_a_keys_slot_is_that_of_redis_py() -> None:
-    for key in [*NAMES, "x{}y{z}", *all_keys("gischat", "Été {x}:y")]:
+        slots = {redis.crc.key_slot(key.encode()) for key in all_keys("gischat", channel)}
+        assert len(slots) == 1, channel
+        assert {key_slot(key) for key in all_keys("gischat", channel)} == slots
+    for key in (*NAMES, "x{}y{z}"):
         assert key_slot(key) == redis.crc.key_slot(key.encode())
-
-
-def test_the_channels_of_an_instance_spread_over_a_cluster() -> None:
-    slots = {key_slot(ChannelKeys("gischat", f"channel {number}").outbox) for number in range(300)}
-    assert len(slots) > 250
+    assert len({key_slot(ChannelKeys("gischat", f"channel {number}").outbox) for number in range(300)}) > 250
 
 
 def test_two_channels_share_no_key() -> None:
@@ -66,47 +46,17 @@ def test_two_instances_share_no_key(one: tuple[str, str], other: tuple[str, str]
     assert not set(all_keys(*one)) & set(all_keys(*other))
 
 
-def test_the_lanes_differ_only_in_their_inbox() -> None:
-    keys = ChannelKeys("gischat", "QGIS")
-    light, heavy = keys.for_script(Lane.LIGHT), keys.for_script(Lane.HEAVY)
-    assert keys.for_script() == light
-    assert keys.inbox(Lane.LIGHT) in light
-    assert keys.inbox(Lane.HEAVY) in heavy
-    differing = {key for pair in zip(light, heavy, strict=True) if len(set(pair)) == 2 for key in pair}
-    assert {key.partition("}:")[2] for key in differing} == {
-        "inbox:light", "inbox:light:bytes", "inbox:heavy", "inbox:heavy:bytes",
-    }  # fmt: skip
-
-
-def test_no_key_has_two_meanings() -> None:
-    keys = ChannelKeys("gischat", "QGIS").for_moderation()
-    assert len(set(keys)) == len(keys)
-
-
-def test_moderation_has_the_keys_of_all_scripts_and_more() -> None:
-    keys = ChannelKeys("gischat", "QGIS")
-    assert keys.for_moderation()[: len(keys.for_script())] == keys.for_script()
-
-
-def test_the_scripts_name_the_keys_in_their_order() -> None:
-    """The prelude refers to keys by position only: a moved key would be mistaken for another."""
-    prelude = resources.files("gischat.broker").joinpath("lua", "prelude.lua").read_text("utf-8")
-    found = re.search(r"^local ([A-Z_, \n]+?)\s*=\s*unpack\(KEYS\)$", prelude, re.MULTILINE)
-    assert found is not None
-    keys = ChannelKeys("a", "b")
-    assert names_in_scripts(keys.for_script()) == re.split(r",\s*", found[1])
-
-
-@pytest.mark.parametrize("head", ["moderation", "presence"])
-def test_the_scripts_name_their_own_keys_in_their_order(head: str) -> None:
+@pytest.mark.parametrize("head", ["prelude", "moderation", "presence"])
+def test_the_scripts_name_the_keys_in_their_order(head: str) -> None:
+    """They refer to keys by position only: a moved key would be mistaken for another."""
     text = resources.files("gischat.broker").joinpath("lua", f"{head}.lua").read_text("utf-8")
-    found = re.search(r"^local ([A-Z_, ]+) = unpack\(KEYS, FIRST_OWN\)$", text, re.MULTILINE)
+    found = re.search(r"^local ([A-Z_, \n]+?)\s*=\s*unpack\(KEYS(?:, FIRST_OWN)?\)$", text, re.MULTILINE)
     assert found is not None
     keys = ChannelKeys("a", "b")
-    handed = {"moderation": keys.for_moderation(), "presence": keys.for_presence()}[head]
-    assert names_in_scripts(handed[len(keys.for_script()) :]) == found[1].split(", ")
-
-
-def names_in_scripts(keys: Sequence[str]) -> list[str]:
-    names = [key.partition("}:")[2].replace("inbox:light", "inbox") for key in keys]
-    return [name.upper().replace(":", "_") for name in names]
+    all_get = keys.for_script()
+    handed = {"prelude": all_get, "moderation": keys.for_moderation(), "presence": keys.for_presence()}[head]
+    own = handed if head == "prelude" else handed[len(all_get) :]
+    names = [key.partition("}:")[2].replace("inbox:light", "inbox") for key in own]
+    assert [name.upper().replace(":", "_") for name in names] == re.split(r",\s*", found[1])
+    # And no key has two meanings
+    assert len(set(handed)) == len(handed)

@@ -1,7 +1,8 @@
 """The upload queue: order, fairness by address and cancellation."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
@@ -18,25 +19,28 @@ class Scene:
     def __init__(self) -> None:
         self.queue = UploadQueue()
         self.started: list[str] = []
+        self.at_an_end: Callable[[], object] = lambda: None  # called when an upload ends
         self._released = asyncio.Semaphore(0)
 
-    def submit(self, name: str, address: str, megabytes: int) -> "asyncio.Future[int]":
-        return self.queue.submit(address, megabytes * MEGABYTE, lambda: self._upload(name))
-
-    async def _upload(self, name: str) -> int:
-        self.started.append(name)
-        await self._released.acquire()
-        return 1
-
-    async def begin(self) -> None:
-        """Let the submitted uploads start or queue."""
+    async def submit(self, number: int, name: str, address: str, megabytes: int) -> "list[asyncio.Future[Any]]":
+        """Submit uploads, and let them start or queue."""
+        size = megabytes * MEGABYTE
+        uploads = [self.queue.submit(address, size, lambda: self._upload(name)) for _ in range(number)]
         for _ in range(3):
             await asyncio.sleep(0)
+        return uploads
 
-    async def finish_all(self, bodies: list[Awaitable[int]]) -> list[int]:
-        for _ in bodies:
+    async def _upload(self, name: str) -> None:
+        self.started.append(name)
+        await self._released.acquire()
+        asyncio.get_running_loop().call_soon(self.at_an_end)
+
+    async def finish(self, *uploads: "asyncio.Future[Any]") -> list[str]:
+        """End these uploads; returns who has started, in order."""
+        for _ in uploads:
             self._released.release()
-        return await asyncio.gather(*bodies)
+        await asyncio.gather(*uploads)
+        return self.started
 
 
 @pytest.fixture
@@ -45,56 +49,45 @@ def scene(io_loop: IOLoop) -> Scene:
 
 
 async def test_uploads_run_one_at_a_time_and_equal_ones_in_order_of_arrival(scene: Scene) -> None:
-    bodies = [scene.submit(f"photo-{number}", f"192.0.2.{number}", 5) for number in range(4)]
-    await scene.begin()
-    assert scene.started == ["photo-0"]
-    assert await scene.finish_all(bodies) == [1] * 4
-    assert scene.started == [f"photo-{number}" for number in range(4)]
+    photos = [one for number in range(4) for one in await scene.submit(1, f"{number}", f"192.0.2.{number}", 5)]
+    assert scene.started == ["0"]
+    assert await scene.finish(*photos) == ["0", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("addresses", [1, 20])
 async def test_a_small_upload_waits_for_the_current_one_at_most(scene: Scene, addresses: int) -> None:
-    flood = [scene.submit(f"flood-{number}", f"198.51.100.{number % addresses}", 12) for number in range(20)]
-    await scene.begin()
-    jane = scene.submit("jane", JANE, 1)
-    await scene.begin()
-    await scene.finish_all([*flood, jane])
-    assert scene.started.index("jane") == 1
+    flood = [one for number in range(20) for one in await scene.submit(1, "mallory", f"{number % addresses}", 12)]
+    jane = await scene.submit(1, "jane", JANE, 1)
+    assert (await scene.finish(*flood, *jane)).index("jane") == 1
 
 
 async def test_two_addresses_with_many_uploads_alternate(scene: Scene) -> None:
-    flood = [scene.submit("mallory", MALLORY, 12) for _ in range(10)]
-    await scene.begin()
-    photos = [scene.submit("jane", JANE, 12) for _ in range(4)]
-    await scene.begin()
-    await scene.finish_all([*flood, *photos])
-    last = len(scene.started) - scene.started[::-1].index("jane")
-    assert last <= 2 * 4 + 2
+    flood = await scene.submit(10, "mallory", MALLORY, 12)
+    photos = await scene.submit(4, "jane", JANE, 12)
+    started = await scene.finish(*flood, *photos)
+    assert started[: 2 * 4 + 2].count("jane") == 4
 
 
-async def test_a_cancelled_pending_upload_is_skipped(scene: Scene) -> None:
-    first = scene.submit("first", JANE, 5)
-    second = scene.submit("second", JOHN, 5)
-    third = scene.submit("third", MALLORY, 5)
-    await scene.begin()
-    second.cancel()
-    await scene.finish_all([first, third])
-    assert scene.started == ["first", "third"]
-
-
-async def test_an_upload_cancelled_at_the_moment_of_its_turn_is_skipped(scene: Scene) -> None:
-    go_on = asyncio.Event()
-
-    async def upload_and_cancel() -> int:
-        await go_on.wait()
-        asyncio.get_running_loop().call_soon(second.cancel)
-        return 1
-
-    first = scene.queue.submit(JANE, MEGABYTE, upload_and_cancel)
-    second = scene.submit("second", JOHN, 5)
-    third = scene.submit("third", MALLORY, 5)
-    await scene.begin()
-    go_on.set()
-    await scene.finish_all([first, third])
+@pytest.mark.parametrize("is_at_its_turn", [False, True])
+async def test_a_cancelled_pending_upload_is_skipped(scene: Scene, is_at_its_turn: bool) -> None:
+    (first,) = await scene.submit(1, "first", JANE, 5)
+    (second,) = await scene.submit(1, "second", JOHN, 5)
+    (third,) = await scene.submit(1, "third", MALLORY, 5)
+    if is_at_its_turn:
+        scene.at_an_end = second.cancel
+    else:
+        second.cancel()
+    assert await scene.finish(first, third) == ["first", "third"]
     assert second.cancelled()
-    assert scene.started == ["third"]
+
+
+async def test_a_front_that_stops_gives_up_what_waits_and_not_what_may_have_got_through(scene: Scene) -> None:
+    first, *others = await scene.submit(4, "photo", JANE, 5)
+    told: list[bool] = []  # whether it was given up
+    for upload in (first, *others):
+        upload.add_done_callback(lambda upload: told.append(upload.cancelled()))
+    # When the front stops, those who wait are told by then; and the first goes on
+    await scene.queue.cancel_pending()
+    assert told == [True] * 3
+    assert await scene.finish(first) == ["photo"]
+    assert told == [True] * 3 + [False]

@@ -15,22 +15,22 @@ from tornado.ioloop import IOLoop
 from gischat.broker.broker import Broker
 from gischat.broker.client import Redis
 from gischat.broker.discovery import connect
-from gischat.broker.entries import Job, Publication, Source
+from gischat.broker.entries import LEAVE, Job, Outcome, Publication, Source
+from gischat.broker.inbox import EnqueueResult
 from gischat.broker.inbox_consumer import Delivery, InboxConsumer
 from gischat.broker.keys import ChannelKeys
 from gischat.broker.namespace import Namespace
-from gischat.broker.presence import Presence
+from gischat.broker.presence import Presence, Renewal
 from gischat.protocol.messages import Lane, new_id
 from gischat.timings import Timings
 from tests.support.contract import check, sample
 from tests.support.processes import Valkey
 from tests.support.settings import settings
 from worker.commit import Committer
-from worker.effects import Effect, Register
+from worker.effects import Effect, Leave, Register
 
 FORGETFUL = Timings(ids=0, settling=0)  # of ids
 CHANNEL = "Été à la mer: {nord}"
-AGE = 60.0  # seconds; older than anything that a test has published
 ALIVE = 60.0  # seconds of a lease that does not expire during a test
 DEAD = -1.0  # … and of an expired one
 
@@ -47,19 +47,15 @@ class Wire:
     """One channel of a separate instance, as fronts and workers access it."""
 
     def __init__(self, redis: Redis, timings: Timings = Timings(), **limits: Any) -> None:
-        self.settings = settings(instance_id=f"test-{uuid.uuid4()}", channels=(CHANNEL,), **limits)
+        self.settings = settings(**{"instance_id": f"test-{uuid.uuid4()}", "channels": (CHANNEL,)} | limits)
         self.keys = ChannelKeys(self.settings.instance_id, CHANNEL)
+        self.namespace = Namespace(self.settings, timings)
         self.redis = redis
-        self._timings = timings
         self.worker = self.new_worker("worker-1")
         self.front = self.new_front("front-1")
         self._carrier = self.new_front("carrier")
         self._numbers = itertools.count(1)
         self._read = 0
-
-    @property
-    def namespace(self) -> Namespace:
-        return Namespace(self.settings, self._timings)
 
     def new_worker(self, name: str, lane: Lane = Lane.LIGHT) -> Worker:
         return Worker(
@@ -68,25 +64,42 @@ class Wire:
             Presence(self.namespace, name, self.redis),
         )
 
+    async def heavy(self, name: str = "heavy-1") -> Worker:
+        """A worker of the heavy lane, which has its consumer group."""
+        worker = self.new_worker(name, Lane.HEAVY)
+        await worker.inbox.create_groups()
+        return worker
+
     def new_front(self, name: str) -> Broker:
         return Broker.of(self.namespace, name, self.redis)
+
+    async def renew(self, front: str = "front-1", seconds: float = ALIVE) -> Renewal:
+        """Renew a front's lease."""
+        return await self.new_front(front).presence.renew_lease(CHANNEL, seconds)
 
     def job(
         self, body: bytes = b"{}", *, type: str = "text", id: str = "", front: str = "front-1", connection: int = 1
     ) -> Job:
         return Job(Source(front, connection, next(self._numbers)), type, id, body)
 
+    async def offer(
+        self, job: Job, lane: Lane = Lane.LIGHT, last_offset: int = 0, preceding: str = "", *, again: bool = False
+    ) -> EnqueueResult:
+        """Let front-1 enqueue a job."""
+        return await self.front.inbox.enqueue(CHANNEL, lane, job, last_offset, preceding, again=again)
+
     async def enqueue(self, job: Job, lane: Lane = Lane.LIGHT) -> bool:
         """Let a live front enqueue a job, whatever its source; returns whether it was accepted."""
         await self._carrier.presence.renew_lease(CHANNEL, ALIVE)
         return (await self._carrier.inbox.enqueue(CHANNEL, lane, job, 0)).is_enqueued
 
-    async def hold(self, job: Job) -> Delivery:
-        """Enqueue a job and deliver it to the worker, which does not commit it."""
-        await self.worker.inbox.create_groups()
-        assert await self.enqueue(job)
-        (held,) = await self.worker.inbox.read([CHANNEL], count=10)
-        assert held.job == job
+    async def hold(self, job: Job, lane: Lane = Lane.LIGHT) -> Delivery:
+        """Enqueue a job and deliver it to a worker, which does not commit it."""
+        inbox = (self.worker if lane is Lane.LIGHT else self.new_worker("heavy-1", lane)).inbox
+        await inbox.create_groups()
+        assert await self.enqueue(job, lane)
+        (held,) = await inbox.read([CHANNEL], count=10)
+        assert held.job.source == job.source
         return held
 
     async def end(self, effect: Effect, body: bytes = b"{}", **job: Any) -> Job:
@@ -100,10 +113,17 @@ class Wire:
         body = encoded("newcomer", id=id, newcomer=nickname)
         return await self.end(Register(nickname), body, type="newcomer", id=id, front=front, connection=connection)
 
+    async def leave(self, connection: int = 1, front: str = "front-1") -> Job:
+        """End a connection."""
+        return await self.end(Leave(), type=LEAVE, connection=connection, front=front)
+
     async def outbox(self) -> list[Publication]:
         """All retained publications."""
         entries = await self.redis.call("XRANGE", self.keys.outbox, "-", "+", key=self.keys.outbox)
         return [Publication.parse(fields) for _, fields in entries]
+
+    async def last(self) -> Publication:
+        return (await self.outbox())[-1]
 
     async def news(self) -> list[Publication]:
         """The publications since the last call."""
@@ -111,15 +131,19 @@ class Wire:
         self._read = found[-1].offset if found else self._read
         return found
 
+    async def outcomes(self) -> list[Outcome]:
+        """What came of the jobs since the last call."""
+        return [one.outcome for one in await self.news()]
+
     async def history(self) -> list[bytes]:
         return (await self.front.history.snapshot(CHANNEL)).history
 
-    async def nicknames(self) -> list[str]:
-        return sorted(await self.front.presence.nicknames(CHANNEL))
-
     def key(self, name: str) -> str:
-        """One of the scripts' keys, by its last part."""
-        return next(key for key in self.keys.for_script() if key.endswith("}:" + name))
+        """One of the channel's keys, by its last part."""
+        return next(key for key in self.keys.types if key.endswith("}:" + name))
+
+    async def delete(self, *keys: str) -> None:
+        await self.redis.call("DEL", *keys, key=keys[0])
 
     async def size(self, name: str) -> int:
         """The number of entries of a stream."""
@@ -136,6 +160,11 @@ class Wire:
         key = self.keys.inbox(lane) + ":bytes"
         return int(await self.redis.call("GET", key, key=key) or 0)
 
+    async def keys_with(self, part: str) -> dict[bytes, int]:
+        """This instance's keys whose names contain this, with the milliseconds until they expire; -1: never."""
+        found = await self.redis.call("KEYS", f"*{self.settings.instance_id}*{part}*", key="")
+        return {key: int(await self.redis.call("PTTL", key, key="")) for key in found}
+
     async def time(self) -> int:
         """Redis's clock, in milliseconds."""
         seconds, microseconds = await self.redis.call("TIME", key=self.keys.outbox)
@@ -148,9 +177,12 @@ class Wire:
             pass
 
 
+Start = Callable[..., Wire]
+
+
 @pytest.fixture
-def start(io_loop: IOLoop, valkey: Valkey) -> Iterator[Callable[..., Wire]]:
-    """Makes wires over one connection, with a test's limits: `start(max_stored_messages=2)`."""
+def start(io_loop: IOLoop, valkey: Valkey) -> Iterator[Start]:
+    """Makes wires over one connection, with a test's limits: `start(max_stored_messages=2)`. No front is alive."""
     redis = connect(valkey.url, name="test-scripts")
     io_loop.run_sync(redis.__aenter__)
     yield lambda **limits: Wire(redis, **limits)
@@ -158,11 +190,11 @@ def start(io_loop: IOLoop, valkey: Valkey) -> Iterator[Callable[..., Wire]]:
 
 
 @pytest.fixture
-def wire(start: Callable[..., Wire]) -> Wire:
-    return start()
-
-
-Start = Callable[..., Wire]
+def wire(io_loop: IOLoop, start: Start) -> Wire:
+    """One whose front-1 is alive."""
+    wire = start()
+    io_loop.run_sync(wire.renew)
+    return wire
 
 
 def encoded(type_: str, **changes: Any) -> bytes:
@@ -170,18 +202,12 @@ def encoded(type_: str, **changes: Any) -> bytes:
     return msgspec.json.encode(sample(type_, **({"id": new_id(), "timestamp": 1_700_000_000} | changes)))
 
 
-def decoded(publications: list[Publication]) -> list[dict[str, Any]]:
-    """The messages in publications, each checked against the contract."""
-    found = [msgspec.json.decode(one.body) for one in publications if one.body]
-    for message in found:
-        check({"avatar": None, **message} if message["type"] == "text" else message)
-    return found
-
-
-def shown(publications: list[Publication]) -> list[tuple[str, Any]]:
-    """The type and the main value of each message in publications."""
+def shown(publication: Publication) -> tuple[str, Any]:
+    """The type and the main value of a publication's message, which is checked against the contract."""
     keys = {"newcomer": "newcomer", "exiter": "exiter", "nb_users": "nb_users", "uncompliant": "reason", "text": "text"}
-    return [(message["type"], message[keys[message["type"]]]) for message in decoded(publications)]
+    message = msgspec.json.decode(publication.body)
+    check({"avatar": None, **message} if message["type"] == "text" else message)
+    return message["type"], message[keys[message["type"]]]
 
 
 async def letters(wire: Wire) -> list[dict[bytes, bytes]]:

@@ -4,7 +4,9 @@ import pytest
 
 from gischat.hooks import letters
 from gischat.hooks.letters import HookLetters
-from tests.gischat.broker.wire import CHANNEL, Wire
+from tests.gischat.broker.wire import CHANNEL, Wire, start, wire
+
+__all__ = ["start", "wire"]  # fixtures
 
 URL = "https://example.org/"
 

@@ -10,20 +10,14 @@ from gischat.observability.counter_files import FILE_BYTES, Counter, ValuesFile
 AMOUNTS = {f"{'é' * (number % 9)}{number}": number / 8 for number in range(4000)}
 
 
-def test_prometheus_client_reads_what_was_written(tmp_path: Path) -> None:
-    file = ValuesFile(tmp_path / "counter_front-1.db")
-    for key, amount in AMOUNTS.items():
-        file.write(file.place_of(key), amount)
-    assert (tmp_path / "counter_front-1.db").stat().st_size > FILE_BYTES
-    read = MmapedDict.read_all_values_from_file(tmp_path / "counter_front-1.db")
-    assert {key: amount for key, amount, _, _ in read} == AMOUNTS
-
-
-def test_a_process_finds_what_its_predecessor_wrote(tmp_path: Path) -> None:
-    first = ValuesFile(tmp_path / "counter_front-1.db")
+def test_prometheus_client_and_a_process_that_comes_after_read_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "counter_front-1.db"
+    first = ValuesFile(path)
     for key, amount in AMOUNTS.items():
         first.write(first.place_of(key), amount)
-    second = ValuesFile(tmp_path / "counter_front-1.db")
+    assert path.stat().st_size > FILE_BYTES
+    assert {key: amount for key, amount, _, _ in MmapedDict.read_all_values_from_file(path)} == AMOUNTS
+    second = ValuesFile(path)
     assert {key: second.read(second.place_of(key)) for key in AMOUNTS} == AMOUNTS
     assert second.read(second.place_of("another")) == 0
 

@@ -5,15 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from gischat.observability import metrics
-from gischat.observability.counter_files import Metric
 from gischat.observability.exposition import Exposition
-from gischat.observability.metrics import METRICS
 from tests.support.processes import ROOT
 from tests.support.scrape import Scrape
 
@@ -69,87 +66,46 @@ def start(directory: Path) -> Iterator[Start]:
         yield make
 
 
-def scrape(directory: Path, accept: str = "") -> Scrape:
-    body, _ = Exposition(str(directory)).encode(accept)
-    return Scrape(body.decode())
+def scrape(directory: Path) -> Scrape:
+    return Scrape(Exposition(str(directory)).encode("")[0].decode())
 
 
 @pytest.mark.processes
-def test_counts_of_all_processes_are_added_up(directory: Path, start: Start) -> None:
+def test_processes_count_together_each_under_a_name_of_its_own(directory: Path, start: Start) -> None:
     # Given two fronts and a worker
-    start(clients=3)
-    start(clients=4)
-    start("worker", clients=0)
-    # When any process is asked
+    one, two, worker = start(clients=3), start(clients=4), start("worker", clients=0)
+    assert [process.name for process in (one, two, worker)] == ["front-1", "front-2", "worker-1"]
+    # Then any process tells of all
     told = scrape(directory)
-    # Then it tells of all
     assert told.value("gischat_deliveries_total", channel="QGIS") == 30
     assert told.value("gischat_clients", channel="QGIS") == 7
     assert told.value("gischat_job_duration_seconds_count", type="text") == 3
     assert told.value("gischat_job_duration_seconds_sum", type="text") == pytest.approx(0.06)
     assert told.value("gischat_job_duration_seconds_bucket", type="text", le="0.01") == 0
     assert told.value("gischat_job_duration_seconds_bucket", type="text", le="0.025") == 3
-
-
-@pytest.mark.processes
-def test_a_process_bears_the_name_that_it_is_given(start: Start) -> None:
-    assert start(name="front-7").name == "front-7"
-    assert start(name="the_front/of été").name == "the-front-of--t-"
-
-
-@pytest.mark.processes
-def test_a_process_without_a_name_takes_the_first_that_is_free(start: Start) -> None:
-    first, second, third = start(), start(), start("worker")
-    assert [first.name, second.name, third.name] == ["front-1", "front-2", "worker-1"]
-    first.stop()
-    assert start().name == "front-1"
-
-
-@pytest.mark.processes
-def test_a_name_that_is_taken_is_not_taken_twice(directory: Path, start: Start) -> None:
-    assert [start(name="front-1").name for _ in range(2)] == ["front-1", "front-2"]
-    assert scrape(directory).value("gischat_deliveries_total") == 20
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize("end", [Counting.stop, Counting.kill], ids=["stops", "is killed"])
-def test_of_a_process_that_ends_the_counts_stay_and_the_rest_goes(
-    directory: Path, start: Start, end: Callable[[Counting], None]
-) -> None:
-    # Given two processes
-    one, _ = start(clients=3), start(clients=4)
-    # When one ends
-    end(one)
-    # Then what it has counted was counted, and its clients are gone
-    told = scrape(directory)
-    assert told.value("gischat_deliveries_total") == 20
-    assert told.value("gischat_clients") == 4
-
-
-@pytest.mark.processes
-def test_a_process_goes_on_with_the_counts_of_its_predecessor_and_nothing_else(directory: Path, start: Start) -> None:
-    start(name="front-1", clients=5).kill()
-    files = sorted(directory.iterdir())
-    start(name="front-1", clients=0)
-    told = scrape(directory)
-    assert told.value("gischat_deliveries_total") == 20
-    assert told.value("gischat_clients") == 0
-    assert sorted(directory.iterdir()) == files
-
-
-@pytest.mark.processes
-def test_looking_who_lives_takes_no_name_away(directory: Path, start: Start) -> None:
-    one = start()
-    for _ in range(100):
-        scrape(directory)
-    one.stop()
-    assert start().name == one.name
-
-
-@pytest.mark.processes
-def test_the_directory_is_open_to_its_owner_alone(directory: Path, start: Start) -> None:
-    start()
+    # … in Prometheus' newer format where it asks for it
+    body, content_type = Exposition(str(directory)).encode("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+    types = {family.name: family.type for family in parse_openmetrics(body.decode())}
+    assert (types["gischat_deliveries"], types["gischat_job_duration_seconds"]) == ("counter", "histogram")
+    # And the files are open to their owner alone
     assert directory.stat().st_mode & 0o077 == 0
+
+    # When processes end, in order or not, then their counts stay and the rest goes
+    for end, clients in ((one.stop, 4), (two.kill, 0)):
+        end()
+        told = scrape(directory)
+        assert (told.value("gischat_deliveries_total"), told.value("gischat_clients")) == (30, clients)
+
+    # A process without a name takes the first that is free, and goes on with the counts of its predecessor
+    files = sorted(directory.iterdir())
+    assert start(clients=0).name == "front-1"
+    told = scrape(directory)
+    assert (told.value("gischat_deliveries_total"), told.value("gischat_clients")) == (40, 0)
+    assert sorted(directory.iterdir()) == files
+    # One with a name bears it, unless it is taken
+    assert start(name="front-1").name == "front-2"
+    assert start(name="the_front/of été").name == "the-front-of--t-"
 
 
 def test_a_process_alone_tells_of_itself() -> None:
@@ -161,24 +117,8 @@ def test_a_process_alone_tells_of_itself() -> None:
 
 
 @pytest.mark.processes
-def test_prometheus_gets_its_newer_format_where_it_asks_for_it(directory: Path, start: Start) -> None:
-    start()
-    body, content_type = Exposition(str(directory)).encode("application/openmetrics-text; version=1.0.0")
-    assert content_type.startswith("application/openmetrics-text; version=1.0.0")
-    families = {family.name: family for family in parse_openmetrics(body.decode())}
-    assert families["gischat_deliveries"].type == "counter"
-    assert families["gischat_job_duration_seconds"].type == "histogram"
-
-
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_every_metric_has_a_label(metric: Metric[Any]) -> None:
-    """One without would open its file when it is imported, before it is known where the files are."""
-    with pytest.raises(ValueError, match="label"):
-        metric.labels()
-
-
-@pytest.mark.processes
 def test_importing_the_metrics_touches_no_file(directory: Path) -> None:
+    """As one without a label would, before it is known where the files are."""
     directory.mkdir()
     program = "from gischat.observability import metrics; metrics.CLIENTS.labels('QGIS').set(1)"
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
@@ -186,15 +126,14 @@ def test_importing_the_metrics_touches_no_file(directory: Path) -> None:
     assert list(directory.iterdir()) == []
 
 
-@pytest.mark.parametrize("amount", [0.0, 0.001, 0.0011, 30.0, 31.0])
-def test_many_that_took_as_long_are_counted_as_one_by_one(amount: float) -> None:
-    many = metrics.JOB_SECONDS.labels(f"together {amount}")
-    one = metrics.JOB_SECONDS.labels(f"one by one {amount}")
-    for _ in range(3):
-        one.observe(amount)
-    many.observe_many(amount, 3)
-    assert [bucket.amount for bucket in many.buckets] == [bucket.amount for bucket in one.buckets]
-    assert many.sum.amount == pytest.approx(one.sum.amount)
+def test_many_that_took_as_long_are_counted_as_one_by_one() -> None:
+    for amount in (0.0, 0.001, 0.0011, 30.0, 31.0):
+        many, one = (metrics.JOB_SECONDS.labels(f"{how} {amount}") for how in ("together", "one by one"))
+        for _ in range(3):
+            one.observe(amount)
+        many.observe_many(amount, 3)
+        assert [bucket.amount for bucket in many.buckets] == [bucket.amount for bucket in one.buckets]
+        assert many.sum.amount == pytest.approx(one.sum.amount)
 
 
 def test_what_is_gathered_is_told_once() -> None:

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -43,17 +42,6 @@ sys.exit(process.run("worker", main))
 """
 
 
-@pytest.fixture
-def waiting() -> "Iterator[subprocess.Popen[str]]":
-    """A process that waits to be stopped."""
-    command, pipe = [sys.executable, "-c", WAITING], subprocess.PIPE
-    with subprocess.Popen(command, env=BARE_ENVIRONMENT, text=True, stdout=pipe, stderr=pipe) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.kill()
-
-
 @pytest.mark.parametrize("command", [FRONT, WORKER])
 def test_wrong_settings_end_a_process_with_all_of_them_named(command: tuple[str, ...]) -> None:
     # Given three wrong settings and a contradiction
@@ -67,10 +55,17 @@ def test_wrong_settings_end_a_process_with_all_of_them_named(command: tuple[str,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_that_is_told_to_stop_ends_in_order(waiting: "subprocess.Popen[str]", number: signal.Signals) -> None:
-    waiting.send_signal(number)
-    _, log = waiting.communicate(timeout=DEADLINE)
-    assert waiting.returncode == 0
+def test_a_process_that_is_told_to_stop_ends_in_order(number: signal.Signals) -> None:
+    command, pipe = [sys.executable, "-c", WAITING], subprocess.PIPE
+    with subprocess.Popen(command, env=BARE_ENVIRONMENT, text=True, stdout=pipe, stderr=pipe) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(number)
+            _, log = process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
+    assert process.returncode == 0
     assert json.loads(log.splitlines()[-1])["message"] == "stopped"
 
 
@@ -81,15 +76,13 @@ def test_a_fault_of_ours_ends_a_process_with_its_traceback() -> None:
     assert "the worker failed" in ended.stderr
 
 
-@pytest.mark.parametrize(("level", "is_shown"), [("info", True), ("warning", False)])
-def test_a_process_logs_to_stderr_what_its_level_lets_through(level: str, is_shown: bool) -> None:
-    ended = run("-c", WAITING.replace("await stop.wait()", "stop.set()"), LOG_LEVEL=level)
-    assert ended.returncode == 0
-    assert ended.stdout == "ready\n"
-    assert ("stopped" in ended.stderr) is is_shown
+def test_a_process_logs_to_stderr_what_its_level_lets_through() -> None:
+    ended = run("-c", WAITING.replace("await stop.wait()", "stop.set()"), LOG_LEVEL="warning")
+    assert (ended.returncode, ended.stdout) == (0, "ready\n")
+    assert "stopped" not in ended.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("--lane", "slow"), ("--lane",)])
+@pytest.mark.parametrize("arguments", [(), ("--lane", "slow")])
 def test_a_worker_without_a_lane_says_how_it_is_to_be_started(arguments: tuple[str, ...]) -> None:
     ended = run("-m", "worker", *arguments)
     assert ended.returncode == 2

@@ -1,23 +1,21 @@
 """Faults that go to Sentry: they arrive, and nothing of what people wrote does."""
 
-import gzip
 import http.client
 import json
-import os
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from gischat import __version__
 from gischat.observability.sentry import scrubbed
+from tests.conftest import StackFactory
+from tests.gischat.observability.conftest import Receiver
 from tests.support.client import DEADLINE, Client
 from tests.support.contract import CANARY, sample
-from tests.support.processes import HOST, ROOT, Front, Stack, Valkey
+from tests.support.fork_server import run
+from tests.support.processes import HOST, Front, Stack, Valkey
 
 SECRET = "opensesame"
 NICKNAME = "janeDoe"
@@ -52,22 +50,21 @@ sys.exit(__main__.main())
 """
 
 
-class Sink(ThreadingHTTPServer):
-    """What stands where Sentry does: keeps what it is sent, whole."""
+class Sink:
+    """What Sentry has been sent."""
 
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), _Handler)
-        self.bodies: list[str] = []
-        self.news = threading.Condition()
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
 
     @property
-    def dsn(self) -> str:
-        return f"http://public@{HOST}:{self.server_port}/1"
+    def bodies(self) -> list[str]:
+        return [body.decode() for body in self._receiver.bodies]
 
     def await_item(self, kind: str, holds: Callable[[Any], bool]) -> dict[str, Any]:
         """The first event or transaction of which that holds."""
-        with self.news:
-            found = self.news.wait_for(lambda: [item for item in self.items(kind) if holds(item)], DEADLINE)
+        news = self._receiver.news
+        with news:
+            found = news.wait_for(lambda: [item for item in self.items(kind) if holds(item)], DEADLINE)
         assert found, f"no {kind} arrived; what did: {self.bodies}"
         return dict(found[0])
 
@@ -80,43 +77,14 @@ class Sink(ThreadingHTTPServer):
                     yield json.loads(item)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Sink
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-        with self.server.news:
-            self.server.bodies.append(body.decode())
-            self.server.news.notify_all()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
 @pytest.fixture
-def sink() -> Iterator[Sink]:
-    with Sink() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def stack(open_stack: Callable[..., Stack], sink: Sink, valkey: Valkey) -> Iterator[Stack]:
+def stack(open_stack: StackFactory, receiver: Receiver, valkey: Valkey) -> Iterator[Stack]:
     """A front and a light worker with a bug each, a password for Redis, and Sentry."""
-    # Valkey's default user takes any password
-    url = valkey.url.replace("redis://", f"redis://default:{SECRET}@")
     stack = open_stack(
-        redis_url=url,
+        # Valkey's default user takes any password
+        redis_url=valkey.url.replace("redis://", f"redis://default:{SECRET}@"),
         heavy=0,
-        sentry_dsn=sink.dsn,
+        sentry_dsn=f"http://public@{receiver.address}/1",
         sentry_traces_sample_rate=1,
         environment="staging",
         process_name="one",
@@ -144,30 +112,20 @@ async def ask(front: Front, path: str, *, method: str = "GET", body: str | None 
         connection.close()
 
 
-def assert_nothing_of_people(sink: Sink) -> None:
-    for body in sink.bodies:
-        for word in (CANARY, NICKNAME, SECRET, "203.0.113.7", '"vars"', "breadcrumbs"):
-            assert word not in body, f"{word} in {body}"
-        # The sink itself is at 127.0.0.1, as envelopes say; no event does
-        assert f'"{HOST}"' not in body
-
-
-async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: Stack, sink: Sink) -> None:
-    (front,), (worker,) = stack.fronts, stack.light
+async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: Stack, receiver: Receiver) -> None:
+    (front,), (worker,), sink = stack.fronts, stack.light, Sink(receiver)
 
     # When a front fails at a request, and a worker at a message
     assert await ask(front, "/rules") == 500
-    channel_path = "/channel/QGIS/text"
-    assert await ask(front, channel_path, method="PUT", body=json.dumps(sample("text", author=NICKNAME))) == 503
+    said = json.dumps(sample("text", author=NICKNAME))
+    assert await ask(front, "/channel/QGIS/text", method="PUT", body=said) == 503
 
     # Then both arrive, and say whose fault it is and where
     failed = sink.await_item("event", lambda event: event["tags"]["kind"] == "front")
     buried = sink.await_item("event", lambda event: event["tags"]["kind"] == "worker")
     for event in (failed, buried):
-        assert event["release"] == f"gischat@{__version__}"
-        assert event["environment"] == "staging"
-        assert event["tags"]["instance"] == stack.settings["instance_id"]
-        assert event["tags"]["process"] == "one"
+        assert (event["release"], event["environment"]) == (f"gischat@{__version__}", "staging")
+        assert (event["tags"]["instance"], event["tags"]["process"]) == (stack.settings["instance_id"], "one")
         (exception,) = event["exception"]["values"]
         assert exception["type"] == "ValueError"
         assert exception["stacktrace"]["frames"]
@@ -186,7 +144,11 @@ async def test_faults_of_fronts_and_workers_arrive_without_peoples_words(stack: 
 
     # And nothing of what was said, who said it, from where, or with what rights
     stack.stop()
-    assert_nothing_of_people(sink)
+    for body in sink.bodies:
+        for word in (CANARY, NICKNAME, SECRET, "203.0.113.7", '"vars"', "breadcrumbs"):
+            assert word not in body, f"{word} in {body}"
+        # The receiver itself is at 127.0.0.1, as envelopes say; no event does
+        assert f'"{HOST}"' not in body
     assert not [item for item in sink.items("transaction") if "WebSocket" in item["transaction"]]
     assert worker.exit_status == front.exit_status == 0
 
@@ -226,24 +188,18 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("kind", [None, "transaction"])
-def test_only_what_is_known_to_be_ours_is_sent(kind: str | None) -> None:
-    sent = scrubbed(WORDS if kind is None else WORDS | {"type": kind})
+@pytest.mark.parametrize("kind", [{}, {"type": "transaction"}])
+def test_only_what_is_known_to_be_ours_is_sent(kind: dict[str, str]) -> None:
+    sent = scrubbed(WORDS | kind)
     assert CANARY not in json.dumps(sent)
     assert sent["exception"]["values"][0]["stacktrace"] == {"frames": [{"function": "read", "lineno": 3}]}
     assert sent["logentry"] == {"message": "a fault in %s"}
     assert sent["extra"] == {"request": "r1"}
     assert sent["contexts"]["trace"] == {"trace_id": "t1", "op": "http.server"}
     assert sent["tags"] == {"kind": "front"}
-
-
-def test_the_words_of_others_log_lines_are_not_sent() -> None:
-    # asyncio writes into its message what it is about
+    # Nor are words of others' log lines: asyncio writes into its message what it is about
     sent = scrubbed({"logger": "asyncio", "logentry": {"message": f"exception was never retrieved: {CANARY}"}})
     assert CANARY not in json.dumps(sent)
-
-
-def test_an_event_with_nothing_in_it_is_sent_as_it_is() -> None:
     assert scrubbed({"level": "error"})["level"] == "error"
 
 
@@ -261,12 +217,5 @@ sys.exit(process.run("front", main))
 @pytest.mark.processes
 @pytest.mark.parametrize(("dsn", "shown"), [("", "False 1"), ("http://public@127.0.0.1:9/1", "True 1")])
 def test_nothing_is_imported_without_a_dsn_and_no_thread_runs_before_a_fault(dsn: str, shown: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", IDLE],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "SENTRY_DSN": dsn},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=DEADLINE,
-    )
-    assert ran.stdout.strip() == shown
+    ran = run("-c", IDLE, SENTRY_DSN=dsn)
+    assert (ran.returncode, ran.stdout.strip()) == (0, shown)

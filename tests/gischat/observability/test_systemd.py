@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,33 +10,18 @@ from gischat.observability import systemd
 from tests.support.waiting import DEADLINE
 
 
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_systemd_hears_it_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_abstract: bool) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    name = f"gischat-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.settimeout(DEADLINE)
-        yield listener
+        listener.bind(f"\0{name}" if is_abstract else name)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}" if is_abstract else name)
 
+        systemd.ready()
 
-def test_systemd_hears_it_in_its_own_words(
-    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
-    listener.bind("notify")
-    monkeypatch.setenv("NOTIFY_SOCKET", "notify")
-
-    systemd.ready()
-
-    assert listener.recv(100) == f"READY=1\nMAINPID={os.getpid()}".encode()
-
-
-def test_a_socket_without_a_file_is_found(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = f"gischat-test-{os.getpid()}"
-    listener.bind(f"\0{name}")
-    monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
-
-    systemd.ready()
-
-    assert listener.recv(100).startswith(b"READY=1\n")
+        assert listener.recv(100) == f"READY=1\nMAINPID={os.getpid()}".encode()
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])

@@ -1,19 +1,15 @@
 """Traces of messages: one for each, from front to front, in real processes; and nothing of it where it is off."""
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gischat.broker.entries import Source
-from gischat.settings import SettingsError, load
 from tests.conftest import StackFactory
+from tests.gischat.observability.conftest import Receiver
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
-from tests.support.processes import HOST
 from tests.support.waiting import LOOK, until
 
 CHANNEL = "QGIS"
@@ -31,78 +27,34 @@ class Span(NamedTuple):
     attributes: dict[str, Any]
 
 
-class Collector(ThreadingHTTPServer):
-    """What stands where a collector does: takes OTLP over HTTP."""
-
-    def __init__(self) -> None:
-        super().__init__((HOST, 0), _Handler)
-        self.spans: list[Span] = []
-        self.bodies: list[bytes] = []
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://{HOST}:{self.server_address[1]}"
-
-    def take(self, body: bytes) -> None:
-        self.bodies.append(body)
-        for one in ExportTraceServiceRequest.FromString(body).resource_spans:
-            process = _values(one.resource.attributes)["service.instance.id"].partition("@")[0]
-            self.spans += [
-                Span(
-                    span.trace_id,
-                    span.span_id,
-                    span.parent_span_id,
-                    process,
-                    span.name,
-                    span.kind,
-                    _values(span.attributes),
-                )
-                for scope in one.scope_spans
-                for span in scope.spans
-            ]
-
-    def of(self, id: str) -> list[Span]:
-        """The spans of a message."""
-        return [span for span in self.spans if span.attributes["messaging.message.id"] == id]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        assert self.path == "/v1/traces"
-        self.server.take(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def _values(attributes: Any) -> dict[str, Any]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
 
 
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with Collector() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+def spans_of(receiver: Receiver, id: str) -> list[Span]:
+    """The spans of a message."""
+    resources = [one for body in receiver.bodies for one in ExportTraceServiceRequest.FromString(body).resource_spans]
+    return [
+        Span(span.trace_id, span.span_id, span.parent_span_id, process, span.name, span.kind, attributes)
+        for one in resources
+        for process in [_values(one.resource.attributes)["service.instance.id"].partition("@")[0]]
+        for scope in one.scope_spans
+        for span in scope.spans
+        if (attributes := _values(span.attributes))["messaging.message.id"] == id
+    ]
 
 
 @pytest.mark.processes
-async def test_a_message_is_one_trace_from_front_to_front(open_stack: StackFactory, collector: Collector) -> None:
-    otel = {"otel_exporter_otlp_endpoint": collector.endpoint, "otel_bsp_schedule_delay": 100}
+async def test_a_message_is_one_trace_from_front_to_front(open_stack: StackFactory, receiver: Receiver) -> None:
+    otel = {"otel_exporter_otlp_endpoint": f"http://{receiver.address}", "otel_bsp_schedule_delay": 100}
     with open_stack(fronts=2, channels=CHANNEL, **otel) as stack:
         jane = await Client.connect(stack.fronts[0].url, CHANNEL)
         john = await Client.connect(stack.fronts[1].url, CHANNEL)
         for type_, lane in (("text", "light"), ("image", "heavy")):
             await jane.send(**sample(type_))
             message = await john.until(type=type_)  # which has the keys of the contract, and no other
-            await until(lambda id=message["id"]: len(collector.of(id)) == 5, "five spans", every=LOOK)
-            spans = collector.of(message["id"])
+            await until(lambda id=message["id"]: len(spans_of(receiver, id)) == 5, "five spans", every=LOOK)
+            spans = spans_of(receiver, message["id"])
             names = [f"send {{channel}}/inbox/{lane}", f"process {{channel}}/inbox/{lane}", "send {channel}/outbox"]
             sent, processed, published = (next(span for span in spans if span.name == name) for name in names)
             delivered = [span for span in spans if span.name == "process {channel}/outbox"]
@@ -115,22 +67,13 @@ async def test_a_message_is_one_trace_from_front_to_front(open_stack: StackFacto
         for client in (jane, john):
             await client.leave()
         stack.assert_quiet_logs()
-    assert not [body for body in collector.bodies if CANARY.encode() in body]
+    assert not [body for body in receiver.bodies if CANARY.encode() in body]
 
 
 def test_an_entry_that_is_not_traced_has_not_a_byte_more() -> None:
-    plain, traced = (
-        Source("front", 12, 3),
-        Source("front", 12, 3, ";00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-    )
+    plain = Source("front", 12, 3)
+    traced = plain._replace(trace=";00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     assert str(plain) == "front/12/3"
     assert Source.parse(b"front/12/3") == plain
     assert Source.parse(str(traced).encode()) == traced
     assert traced.connection_id == plain.connection_id
-
-
-def test_an_address_that_is_none_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.environ", {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4318"})
-    with pytest.raises(SettingsError) as raised:
-        load()
-    assert raised.value.wrong.keys() == {"OTEL_EXPORTER_OTLP_ENDPOINT"}

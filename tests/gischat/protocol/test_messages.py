@@ -1,11 +1,11 @@
 """What a client may send: every type with its keys and limits, and the words for everything else."""
 
 import json
-import re
 import sys
 import tracemalloc
 import unicodedata
 import uuid
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import msgspec
@@ -69,19 +69,11 @@ def content(message: Any, reader: MessageParser = READER) -> dict[str, Any]:
 
 
 def refusal(message: Any, reader: MessageParser = READER) -> Uncompliant:
-    with pytest.raises(Uncompliant) as raised:
-        read(message, reader)
-    return raised.value
-
-
-def outcome(frame: str | bytes) -> Message | Uncompliant:
-    """What comes of a frame; anything else that is raised fails the test and shows the frame."""
     try:
-        return READER.parse(frame)
-    except Uncompliant as fault:
-        return fault
-    except Exception as error:
-        raise AssertionError(f"{error!r} for {frame!r:.500}") from error
+        read(message, reader)
+    except Uncompliant as refused:
+        return refused
+    raise AssertionError(f"taken: {message!r:.300}")
 
 
 def strictly_parsed(body: bytes) -> Any:
@@ -110,25 +102,17 @@ def test_the_table_has_a_row_for_every_type_that_a_client_may_send() -> None:
 
 @pytest.mark.parametrize("type_", CLIENT_TYPES)
 def test_a_message_is_completed_to_exactly_its_keys_in_order(type_: str) -> None:
+    message = read(sample(type_))
     completed = content(sample(type_))
     assert list(completed) == HEAD + ORDER[type_]
     contract.check(completed)
     assert completed == {**dict.fromkeys(ORDER[type_]), **sample(type_), **{k: completed[k] for k in HEAD}}
-
-
-@pytest.mark.parametrize("type_", REPLYABLE)
-def test_a_reply_keeps_what_it_replies_to_as_its_last_key(type_: str) -> None:
-    completed = content(sample(type_, in_reply_to_id=ID))
-    assert list(completed) == HEAD + ORDER[type_] + ["in_reply_to_id"]
-    assert completed["in_reply_to_id"] == ID
-
-
-@pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_a_message_names_its_type_and_id_beside_its_body(type_: str) -> None:
-    message = read(sample(type_))
-    completed = strictly_parsed(message.body)
-    assert (message.type, message.id) == (type_, completed["id"])
+    # It names its type and id beside its body
+    assert (message.type, message.id) == (type_, strictly_parsed(message.body)["id"])
     assert message.lane is (Lane.HEAVY if type_ in ("image", "geojson") else Lane.LIGHT)
+    # A reply has what it replies to as its last key
+    if type_ in REPLYABLE:
+        assert [*content(sample(type_, in_reply_to_id=ID)).items()][-1] == ("in_reply_to_id", ID)
 
 
 # Ids and timestamps: the client's own, or ours
@@ -162,57 +146,41 @@ OTHER_IDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("id_", OTHER_IDS)
 @pytest.mark.parametrize("key", ["id", "in_reply_to_id"])
-def test_a_uuid_in_another_form_becomes_the_usual_one(key: str, id_: str) -> None:
+def test_a_uuid_in_another_form_becomes_the_usual_one(key: str) -> None:
     """QUuid::toString writes braces, .NET and Python leave hyphens out, RFC 9562 has the URN."""
-    assert content(sample("text", **{key: id_}))[key] == ID.lower()
-    escaped = "".join(f"\\u{ord(letter):04x}" for letter in id_)
-    assert content(raw("text", **{key: f'"{escaped}"'}))[key] == ID.lower()
+    for id_ in OTHER_IDS:
+        assert content(sample("text", **{key: id_}))[key] == ID.lower()
+        escaped = "".join(f"\\u{ord(letter):04x}" for letter in id_)
+        assert content(raw("text", **{key: f'"{escaped}"'}))[key] == ID.lower()
 
 
-@pytest.mark.parametrize("timestamp", [0, 1, 2**31, 2**32, LAST_SECOND])
-def test_a_timestamp_is_whole_seconds_up_to_the_year_9999(timestamp: int) -> None:
-    assert content(sample("text", timestamp=timestamp))["timestamp"] == timestamp
-
-
-@pytest.mark.parametrize("written", ["1000.0", "1e3", "10000E-1"])
-def test_an_integer_is_one_however_it_is_written(written: str) -> None:
+def test_a_timestamp_is_whole_seconds_up_to_the_year_9999_however_they_are_written() -> None:
     """JSON has no integers (RFC 8259 §6); receivers are strict about them."""
-    assert json.dumps(content(raw("text", timestamp=written))["timestamp"]) == "1000"
-
-
-NO_TIMESTAMPS = ["-1", str(LAST_SECOND + 1), "1.5", "1e300", "true", "false", '"1"', "[]", "1" * 400]
-
-
-@pytest.mark.parametrize("timestamp", NO_TIMESTAMPS)
-def test_what_is_no_timestamp_is_refused(timestamp: str) -> None:
-    fault = refusal(raw("text", timestamp=timestamp))
-    assert fault.fields == {"timestamp": "Must be whole seconds since the epoch."}
+    for timestamp in (0, 1, 2**32, LAST_SECOND):
+        assert content(sample("text", timestamp=timestamp))["timestamp"] == timestamp
+    for written in ("1000.0", "1e3", "10000E-1"):
+        assert json.dumps(content(raw("text", timestamp=written))["timestamp"]) == "1000"
+    for wrong in ("-1", str(LAST_SECOND + 1), "1.5", "1e300", "true", "false", '"1"', "[]", "1" * 400):
+        fault = refusal(raw("text", timestamp=wrong))
+        assert fault.fields == {"timestamp": "Must be whole seconds since the epoch."}
 
 
 # Null and absent
 
 NULLABLE = {"avatar", "style", "model_group"}  # null when empty
-NULL_IS_ABSENT = {"id", "timestamp", "in_reply_to_id"}
 
 
 @pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_an_optional_field_may_be_null_or_absent_and_is_null_then(type_: str) -> None:
+def test_only_an_optional_field_may_be_null_or_absent_and_is_null_then(type_: str) -> None:
     optional = NULLABLE & set(ORDER[type_])
     given = sample(type_, id=ID, timestamp=1)
     assert read({**given, **dict.fromkeys(optional)}).body == read(given).body
     assert all(content(given)[key] is None for key in optional)
-
-
-@pytest.mark.parametrize("type_", CLIENT_TYPES)
-def test_a_required_field_is_neither_absent_nor_null(type_: str) -> None:
     for key in required(type_):
-        absent = sample(type_)
-        del absent[key]
-        assert refusal(absent).fields == {key: "Missing."}
+        assert refusal({name: value for name, value in given.items() if name != key}).fields == {key: "Missing."}
         if key != "geojson":  # a null there is for the worker to refuse, who reads the layer
-            assert refusal(sample(type_, **{key: None})).fields == {key: "Must not be null."}
+            assert refusal(given | {key: None}).fields == {key: "Must not be null."}
 
 
 def test_every_broken_field_is_named_in_one_answer() -> None:
@@ -287,7 +255,7 @@ def test_no_text_is_without_a_limit_but_a_layers_style() -> None:
     assert content(sample("geojson", style=style))["style"] == style
 
 
-def test_an_empty_text_is_a_text() -> None:
+def test_a_text_may_be_empty_and_is_nothing_like_a_text() -> None:
     for type_, key, _ in LONGEST:
         empty = sample(type_, **FITTING.get(type_, {})) | {key: ""}
         if key == "text":
@@ -295,12 +263,8 @@ def test_an_empty_text_is_a_text() -> None:
         else:
             is_file = key in ("layer_name", "model_name", "name")
             assert content(empty, SMALL_READER)[key] == ("unnamed" if is_file else "")
-
-
-@pytest.mark.parametrize("value", ["1", "true", "[]", "{}", '["x"]', "-0.5"])
-def test_a_text_is_a_text_and_nothing_like_it(value: str) -> None:
-    for type_, key, _ in LONGEST:
-        assert refusal(raw(type_, **{key: value})).fields == {key: "Must be a text."}
+        for value in ("1", "true", "[]", "{}", '["x"]', "-0.5"):
+            assert refusal(raw(type_, **{key: value})).fields == {key: "Must be a text."}
 
 
 NICKNAMES = [(type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_] if key in contract.NICKNAMES]
@@ -328,17 +292,20 @@ def test_a_nickname_is_of_the_allowed_letters_and_length(type_: str, key: str) -
 
 
 NUMBERS = [(type_, key) for type_ in CLIENT_TYPES for key in ORDER[type_] if key in contract.NUMBERS]
-UNBOUND = [(type_, key) for type_, key in NUMBERS if type_ != "live_position"]
-
 LARGEST = int(sys.float_info.max)
 
 
-@pytest.mark.parametrize(("type_", "key"), UNBOUND)
-def test_a_number_is_kept_as_it_was_given(type_: str, key: str) -> None:
+@pytest.mark.parametrize(("type_", "key"), NUMBERS)
+def test_a_number_is_finite_and_kept_as_it_was_given(type_: str, key: str) -> None:
     widest = {side: -LARGEST if side.endswith("min") else LARGEST for side in KEYS[type_] & contract.NUMBERS}
-    for number in (0, -1, 0.1, -652000.25, 5e-324, 1.7976931348623157e308, 2**53, 2**63, -(2**63), 2**64 - 1, LARGEST):
+    numbers = (0, -1, 0.1, -652000.25, 5e-324, 1.7976931348623157e308, 2**53, 2**63, -(2**63), 2**64 - 1, LARGEST)
+    for number in numbers if type_ != "live_position" else ():
         kept = content(sample(type_, **widest | {key: number}))[key]
         assert (kept, type(kept)) == (number, type(number))
+    for value in ("true", "false", '"1"', "[1]", "{}", str(2**1024), str(-(2**1024))):
+        assert refusal(raw(type_, **{key: value})).fields == {key: "Must be a finite number."}
+    for value in ("1e309", "-1e309", "9" * 5000, "-" + "9" * 5000):
+        assert refusal(raw(type_, **{key: value})).fields.keys() == {key}
 
 
 @pytest.mark.parametrize(
@@ -354,33 +321,22 @@ def test_a_live_position_is_on_the_earth(key: str, number: float, reason: str) -
     assert refusal(sample("live_position", **{key: number})).reason == reason
 
 
-@pytest.mark.parametrize(("type_", "key"), NUMBERS)
-def test_a_number_is_finite_and_no_truth_value_and_no_text(type_: str, key: str) -> None:
-    for value in ("true", "false", '"1"', "[1]", "{}", str(2**1024), str(-(2**1024))):
-        assert refusal(raw(type_, **{key: value})).fields == {key: "Must be a finite number."}
-    for value in ("1e309", "-1e309", "9" * 5000, "-" + "9" * 5000):
-        assert refusal(raw(type_, **{key: value})).fields.keys() == {key}
-
-
 # JSON, read strictly
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        "", " ", "\n", "hello", "{", "}", "{]", '{"type"}', '{"type":}', '{"type": "text",}', "{'type': 'text'}",
-        '{"type": "text"} {}', '{"type": "text"', "\ufeff", "\ufeff\ufeff{}", "nul", "+1", "01", "1.", ".5",
-        '"\\x41"', '"tab\there"', "undefined", "// {}", "{} // ", "\0",
-    ],
-)  # fmt: skip
-def test_what_is_not_json_is_said_to_be_none(frame: str) -> None:
-    for given in (frame, frame.encode()):
-        assert refusal(given).reason == "The message is not valid JSON."
+NO_JSON = [
+    "", " ", "\n", "hello", "{", "}", "{]", '{"type"}', '{"type":}', '{"type": "text",}', "{'type': 'text'}",
+    '{"type": "text"} {}', '{"type": "text"', "\ufeff", "\ufeff\ufeff{}", "nul", "+1", "01", "1.", ".5",
+    '"\\x41"', '"tab\there"', "undefined", "// {}", "{} // ", "\0",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("frame", ["null", "true", "0", "-1.5", '"text"', "[]", '[{"type": "text"}]'])
-def test_json_that_is_no_object_is_said_to_be_none(frame: str) -> None:
-    assert refusal(frame).reason == "The message must be a JSON object."
+def test_what_is_no_json_object_is_said_to_be_none() -> None:
+    for frame in NO_JSON:
+        for given in (frame, frame.encode()):
+            assert refusal(given).reason == "The message is not valid JSON."
+    for frame in ("null", "true", "0", "-1.5", '"text"', "[]", '[{"type": "text"}]'):
+        assert refusal(frame).reason == "The message must be a JSON object."
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
@@ -389,17 +345,20 @@ def test_a_byte_order_mark_is_skipped() -> None:
     assert refusal('\ufeff{"type": "text", "text": NaN}').fields == {"text": "Must not hold NaN."}
 
 
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "nan", "inf", "-inf", "-NaN"])
-@pytest.mark.parametrize("place", ["{}", "[1.5, {}]", '{{"a": "NaN", "b": [[{}, 1], 2]}}', " {} "])
-def test_what_only_some_call_a_number_is_refused_and_named(constant: str, place: str) -> None:
-    value = place.format(constant)
-    fault = refusal(raw("position", x=value))
-    assert fault.reason == f"The position's x must not hold {constant}."
-    assert fault.fields == {"x": f"Must not hold {constant}."}
-    assert refusal(raw("geojson", geojson=value)).reason == f"The layer must not hold {constant}."
-    assert refusal(raw("geojson", style='"NaN"', geojson=value)).fields.keys() == {"geojson"}
-    unnamed = refusal(raw("crs", unknown=value))
-    assert unnamed.reason == f"The message is not valid JSON: it holds {constant}, which is no number."
+@pytest.mark.parametrize("constant", ["NaN", "-Infinity", "nan", "inf"])
+def test_what_only_some_call_a_number_is_refused_and_named(constant: str) -> None:
+    for place in ("{}", "[1.5, {}]", '{{"a": "NaN", "b": [[{}, 1], 2]}}', " {} "):
+        value = place.format(constant)
+        fault = refusal(raw("position", x=value))
+        assert fault.reason == f"The position's x must not hold {constant}."
+        assert fault.fields == {"x": f"Must not hold {constant}."}
+        assert refusal(raw("geojson", geojson=value)).reason == f"The layer must not hold {constant}."
+        assert refusal(raw("geojson", style='"NaN"', geojson=value)).fields.keys() == {"geojson"}
+        unnamed = refusal(raw("crs", unknown=value))
+        assert unnamed.reason == f"The message is not valid JSON: it holds {constant}, which is no number."
+    # Of a long message the number is named, though not the field
+    fault = refusal(raw("geojson", geojson="[" + "1," * 100_000 + f"{constant}]"))
+    assert fault.reason == f"The message is not valid JSON: it holds {constant}, which is no number."
 
 
 HALF = "half of an emoji or letter (a lone surrogate)"
@@ -416,32 +375,20 @@ def test_half_a_pair_of_surrogates_is_refused_and_named(text: str) -> None:
     refusal(raw("text", text=f'"{text}"'))
 
 
-def test_an_escaped_backslash_before_a_u_is_no_half_pair() -> None:
-    cut = raw("text", text=r'"\\ud83d"')[:-1]
-    assert refusal(cut).reason.startswith("The message is not valid JSON. ")
-    assert content(raw("text", text=r'"\\ud83d"'))["text"] == r"\ud83d"
-
-
-def test_of_a_long_message_the_number_is_named_though_not_the_field() -> None:
-    fault = refusal(raw("geojson", geojson="[" + "1," * 100_000 + "NaN]"))
-    assert fault.reason == "The message is not valid JSON: it holds NaN, which is no number."
-
-
-def test_a_pair_of_surrogates_is_a_letter() -> None:
+def test_a_pair_of_surrogates_is_a_letter_and_an_escaped_backslash_before_a_u_no_half_of_one() -> None:
     assert content(raw("text", text='"\\ud83d\\uddfa"'))["text"] == "🗺"
+    assert content(raw("text", text=r'"\\ud83d"'))["text"] == r"\ud83d"
+    assert refusal(raw("text", text=r'"\\ud83d"')[:-1]).reason.startswith("The message is not valid JSON. ")
 
 
 UNREADABLE = b"\xff\xfe\x80"
 
 
-@pytest.mark.parametrize("key", ["type", "author", "text", "avatar", "unknown", "id"])
-def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand(key: str) -> None:
+def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand() -> None:
     """A request's body comes as bytes, which nobody has decoded before."""
-    frame = raw("text", **{key: '"?"'}).encode().replace(b'"?"', b'"' + UNREADABLE + b'"')
-    if key == "unknown" and isinstance(outcome(frame), Message):
-        return  # harmless: it was dropped unread
-    named = {} if key == "unknown" else {key: "Must be written in UTF-8."}
-    assert refusal(frame).fields == named
+    for key in ("type", "author", "text", "avatar", "id"):
+        frame = raw("text", **{key: '"?"'}).encode().replace(b'"?"', b'"' + UNREADABLE + b'"')
+        assert refusal(frame).fields == {key: "Must be written in UTF-8."}
     for other in (UNREADABLE, b'{"' + UNREADABLE + b'": 1}', "{}".encode("utf-16")):
         assert refusal(other).reason == "The message is not written in UTF-8."
 
@@ -470,67 +417,48 @@ BLANKS = [
 
 def test_what_shows_nothing_is_what_unicode_says_and_some_fillers() -> None:
     fillers = set(map(ord, "\u2800\u3164\u115f\u1160\uffa0\u034f\u17b4\u17b5")) | {*range(0xFE00, 0xFE10)}
-    categories = {code: unicodedata.category(chr(code)) for code in range(sys.maxunicode + 1)}
+    categories = {code: unicodedata.category(chr(code)) for code in (*range(0x20000), *range(0xE0000, 0xE0200))}
     blank = {code for code, category in categories.items() if category in ("Cc", "Cf", "Zs", "Zl", "Zp")} | fillers
     # What this Python's Unicode does not know yet, a later one may say
     known = [code for code, category in categories.items() if category not in ("Cn", "Cs")]
     assert {code for code in known if words_.is_blank(chr(code))} == blank
 
 
-@pytest.mark.parametrize("text", BLANKS)
-def test_a_text_of_nothing_but_blanks_is_refused(text: str) -> None:
-    assert refusal(sample("text", text=text)).fields == {"text": NOTHING_TO_READ}
-    assert content(sample("text", text=text + "."))["text"] == text + "."
-
-
-@pytest.mark.parametrize("text", ["🗺️", "́", "\ue000", "é", "0", "_", "ـ", "👩‍👩‍👧", "\U000f0000", "-", "漢"])
-def test_a_text_in_which_something_shows_is_none_of_blanks(text: str) -> None:
-    assert content(sample("text", text=text))["text"] == text
+def test_a_text_of_nothing_but_blanks_is_refused() -> None:
+    for text in BLANKS:
+        assert refusal(sample("text", text=text)).fields == {"text": NOTHING_TO_READ}
+        assert content(sample("text", text=text + "."))["text"] == text + "."
+    for text in ("🗺️", "́", "\ue000", "é", "0", "_", "ـ", "👩‍👩‍👧", "\U000f0000", "-", "漢"):
+        assert content(sample("text", text=text))["text"] == text
 
 
 MOST = sys.float_info.max
+SIDES = ("xmin", "xmax", "ymin", "ymax")
+EMPTY = [
+    (MOST, -MOST, MOST, -MOST), (2, 1, 0, 1), (0, 1, 2, 1), (1.5, 1, 1, 2), (0, 0, 0, 0), (0.0, -0.0, 0, 0),
+    (0, -1, 0, 0), (float("nan"), 1, 0, 1), (0, float("nan"), 0, 1), (0, 1, float("nan"), 1), (0, 1, 0, float("nan")),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "sides",
-    [
-        (MOST, -MOST, MOST, -MOST),
-        (2, 1, 0, 1),
-        (0, 1, 2, 1),
-        (1.5, 1, 1, 2),
-        (0, 0, 0, 0),
-        (0.0, -0.0, 0, 0),
-        (0, -1, 0, 0),
-    ],
-)
-def test_an_extent_of_nothing_is_refused(sides: tuple[float, ...]) -> None:
-    fault = refusal(sample("bbox", **dict(zip(("xmin", "xmax", "ymin", "ymax"), sides, strict=True))))
-    assert fault.reason == "The extent is empty: add a layer first."
-
-
-@pytest.mark.parametrize("side", ["xmin", "xmax", "ymin", "ymax"])
-def test_an_extent_of_no_numbers_is_empty_too(side: str) -> None:
-    assert refusal(raw("bbox", **{side: "NaN"})).reason == "The extent is empty: add a layer first."
-
-
-@pytest.mark.parametrize(
-    "sides", [(1, 1, 2, 2), (0, 0, 0, 1), (-180, 180, -90, 90), (-MOST, MOST, -MOST, MOST), (1, 1, 0, 5)]
-)
-def test_an_extent_may_be_a_place_or_a_line(sides: tuple[float, ...]) -> None:
-    given = dict(zip(("xmin", "xmax", "ymin", "ymax"), sides, strict=True))
-    assert content(sample("bbox", **given)).items() >= given.items()
+def test_an_extent_may_be_a_place_or_a_line_but_not_nothing() -> None:
+    for sides in EMPTY:
+        fault = refusal(sample("bbox", **dict(zip(SIDES, sides, strict=True))))
+        assert fault.reason == "The extent is empty: add a layer first."
+    for sides in ((1, 1, 2, 2), (0, 0, 0, 1), (-180, 180, -90, 90), (-MOST, MOST, -MOST, MOST), (1, 1, 0, 5)):
+        given = dict(zip(SIDES, sides, strict=True))
+        assert content(sample("bbox", **given)).items() >= given.items()
 
 
 # Nothing is built that could not be right
 
 
-MANY = 200_000
+MANY = 50_000
 BRACKETS = "[" + "[]," * MANY + "[]]"
 
 
 @pytest.mark.parametrize("type_", CLIENT_TYPES)
 def test_no_value_is_built_that_its_field_could_not_be(type_: str) -> None:
-    """Counted in memory, not in time: 200 000 lists would take ten megabytes, as would a string or so many keys."""
+    """Counted in memory, not in time: 50 000 lists would take megabytes, as would a string or so many keys."""
     keys = "{" + ",".join(f'"{number}":0' for number in range(MANY)) + ',"type":"text"}'
     fields_ = [key for key in HEAD + ORDER[type_] if key != "geojson"]
     frames = [keys, *(raw(type_, **{key: BRACKETS}) for key in fields_)]
@@ -540,7 +468,8 @@ def test_no_value_is_built_that_its_field_could_not_be(type_: str) -> None:
         frame.encode()  # what a string needs to be read at all is not counted
         tracemalloc.start()
         try:
-            outcome(frame)
+            with suppress(Uncompliant):
+                read(frame)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -572,68 +501,46 @@ def test_what_is_no_type_of_a_client_is_refused(type_: str, reason: str) -> None
     assert (fault.reason, fault.fields) == (reason, {"type": reason})
 
 
-def test_a_message_without_a_type_is_refused() -> None:
-    fault = refusal({"author": "jane", "text": "hi"})
+def test_a_message_without_a_type_is_refused_unless_one_is_expected() -> None:
+    untyped = {"author": "jane", "text": "hi", "id": ID, "timestamp": 1}
+    fault = refusal(untyped)
     assert (fault.reason, fault.fields) == ("The message has no type.", {"type": "Missing."})
-
-
-def test_where_one_type_is_expected_it_need_not_be_named() -> None:
-    body = json.dumps({"author": "jane", "text": "hi", "id": ID, "timestamp": 1})
-    named = json.dumps({"type": "text", **json.loads(body)})
-    assert READER.parse(body, type="text") == READER.parse(named, type="text")
-
-
-def test_where_one_type_is_expected_no_other_is_taken() -> None:
-    with pytest.raises(Uncompliant, match=re.escape("The type must be 'text'.")):
+    named = json.dumps({"type": "text", **untyped})
+    assert READER.parse(json.dumps(untyped), type="text") == READER.parse(named, type="text")
+    with pytest.raises(Uncompliant, match=r"^The type must be 'text'\.$"):
         READER.parse(json.dumps(sample("like")), type="text")
 
 
 # A document inside a message
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        "null", "0", '"x"', "[]", "{}", '{ "type" : "FeatureCollection",\n"features" : [ ] }', '{"a": 1, "a": 2}',
-        "[1.50, 1e2, -0, 1E+2]", '{"b": "\\u00e9\\/"}', "[" * 200 + "]" * 200, "1e999", "1" * 5000,
-    ],
-)  # fmt: skip
-def test_a_document_is_passed_on_as_it_was_written(document: str) -> None:
-    body = read(raw("geojson", geojson=document)).body
-    assert bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["geojson"]) == document.encode()
+DOCUMENTS = [
+    "null", "0", '"x"', "[]", "{}", '{ "type" : "FeatureCollection",\n"features" : [ ] }', '{"a": 1, "a": 2}',
+    "[1.50, 1e2, -0, 1E+2]", '{"b": "\\u00e9\\/"}', "[" * 200 + "]" * 200, "1e999", "1" * 5000,
+]  # fmt: skip
 
 
-NO_DOCUMENTS = ["", "{", "[1,]", "'x'", '{"a": 01}', "\\", '{"a" 1}', "nul", "infty"]
-
-
-@pytest.mark.parametrize("document", NO_DOCUMENTS)
-def test_a_document_that_is_not_json_is_refused(document: str) -> None:
-    assert refusal(raw("geojson", geojson=document)).reason == "The message is not valid JSON."
+def test_a_document_is_passed_on_as_it_was_written_if_it_is_json() -> None:
+    for document in DOCUMENTS:
+        body = read(raw("geojson", geojson=document)).body
+        assert bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["geojson"]) == document.encode()
+    for document in ("", "{", "[1,]", "'x'", '{"a": 01}', "\\", '{"a" 1}', "nul", "infty"):
+        assert refusal(raw("geojson", geojson=document)).reason == "The message is not valid JSON."
 
 
 # Words for people
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("", "''"),
-        ("poll", "'poll'"),
-        ("Été à la mer", "'Été à la mer'"),
-        ("x" * 40, "'" + "x" * 40 + "'"),
-        ("x" * 41, "'" + "x" * 39 + "…'"),
-        ("two\nlines\r", "'two�lines�'"),
-        ("\x1b[31mred", "'�[31mred'"),
-        ("\u202egnp.exe", "'�gnp.exe'"),
-        ("zero\u200bwidth", "'zero�width'"),
-        ("nul\0", "'nul�'"),
-        ("half \ud83d", "'half �'"),
-        ("\u2028", "'�'"),
-        ("🗺", "'🗺'"),
-    ],
-)
-def test_a_clients_own_word_is_shown_short_and_printable(text: str, shown: str) -> None:
-    assert excerpt(text) == shown
+def test_a_clients_own_word_is_shown_short_and_printable() -> None:
+    for text in ("", "poll", "Été à la mer", "x" * 40, "🗺"):
+        assert excerpt(text) == f"'{text}'"
+    assert excerpt("x" * 41) == "'" + "x" * 39 + "…'"
+    assert excerpt("two\nlines\r\x1b[31m\u202egnp.exe\u200b\0\ud800\u2028") == "'two�lines��[31m�gnp.exe����'"
+    for character in "".join(map(chr, range(0x300))) + "\u2066\u2069\ufeff\ufffe\U000e0001\U0010ffff\ud800":
+        shown = excerpt(character * 100)
+        assert shown.isprintable()
+        assert len(shown) <= 42
+        shown.encode()
 
 
 @pytest.mark.parametrize(
@@ -660,27 +567,20 @@ def test_a_refusal_of_a_text_quotes_how_it_begins(text: str, shown: str) -> None
         assert message.refused("It is frozen.") == f"It is frozen. Your text: {shown}"
 
 
-@pytest.mark.parametrize("type_", sorted(set(CLIENT_TYPES) - {"text"}))
-def test_a_refusal_of_anything_else_quotes_nothing(type_: str) -> None:
-    assert read(sample(type_, avatar='"text":"x"')).refused("It is frozen.") == "It is frozen."
-    assert "Your text" not in refusal(sample(type_, id="x", text="x")).reason
-    assert quoting("Too fast.", json.dumps(sample(type_))) == "Too fast."
-
-
-@pytest.mark.parametrize(
-    "frame", ["", "x", '"text":"', '{"text":"', '{"text":"\\', '{"text":"\\ud83d', '{"text":1}', b"\xff"]
-)
-def test_anything_can_be_quoted(frame: str | bytes) -> None:
-    assert quoting("No.", frame).startswith("No.")
-    assert quoting("No.", frame).isprintable()
+def test_a_refusal_of_anything_else_quotes_nothing() -> None:
+    for type_ in set(CLIENT_TYPES) - {"text"}:
+        assert read(sample(type_, avatar='"text":"x"')).refused("It is frozen.") == "It is frozen."
+        assert "Your text" not in refusal(sample(type_, id="x", text="x")).reason
+        assert quoting("Too fast.", json.dumps(sample(type_))) == "Too fast."
+    for frame in ("", "x", '"text":"', '{"text":"', '{"text":"\\', '{"text":"\\ud83d', '{"text":1}', b"\xff"):
+        assert quoting("No.", frame).startswith("No.")
+        assert quoting("No.", frame).isprintable()
 
 
 @pytest.mark.parametrize(
     ("length", "limit", "words"),
     [
-        (10_800_000, 5_000_000, "This photo has 8.1 MB; at most 3.7 MB can be sent here."),
-        (12_000_004, 12_000_000, "This photo has 9.1 MB; at most 9.0 MB can be sent here."),
-        (5_000_004, 5_000_000, "This photo has 3.8 MB; at most 3.7 MB can be sent here."),
+        (1_600_004, 1_600_000, "This photo has 1.3 MB; at most 1.2 MB can be sent here."),
         (200_000, 100_000, "This photo has 150.0 kB; at most 75.0 kB can be sent here."),
     ],
 )
@@ -692,24 +592,6 @@ def test_a_photo_is_measured_as_its_file_is(length: int, limit: int, words: str)
     assert read(raw("image", image_data='"' + r"\/" * limit + '"'), reader).type == "image"
 
 
-def test_a_model_and_a_script_are_measured_too() -> None:
-    assert refusal(sample("model", raw_xml="x" * 1_000_001)).reason == (
-        "This model has 1.1 MB; at most 1.0 MB can be sent here."
-    )
-    assert refusal(sample("script", raw_pycode="é" * 3_000_000)).reason == (
-        "This script has 3.0 MB; at most 2.0 MB can be sent here."
-    )
-
-
-def test_any_word_can_be_shown() -> None:
-    everything = "".join(map(chr, range(0x300))) + "\u2066\u2069\ufeff\ufffe\U000e0001\U0010ffff\ud800"
-    for character in everything:
-        shown = excerpt(character * 100)
-        assert shown.isprintable()
-        assert len(shown) <= 42
-        shown.encode()
-
-
 def test_what_the_server_says_is_a_message_too() -> None:
     told = strictly_parsed(messages.uncompliant("«Non»\n"))
     contract.check(told)
@@ -717,6 +599,6 @@ def test_what_the_server_says_is_a_message_too() -> None:
     assert list(told) == [*HEAD, "reason"]
 
 
-@pytest.mark.parametrize("type_", ["newcomer", "exiter"])
-def test_a_nickname_is_found_in_what_names_one(type_: str) -> None:
-    assert nickname_of(read({"type": type_, type_: "jane"})) == "jane"
+def test_a_nickname_is_found_in_what_names_one() -> None:
+    for type_ in ("newcomer", "exiter"):
+        assert nickname_of(read({"type": type_, type_: "jane"})) == "jane"

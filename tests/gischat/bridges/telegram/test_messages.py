@@ -96,11 +96,8 @@ def test_a_text_longer_than_telegram_takes_is_cut_between_characters(text: str) 
     parts = [call.parameters["text"] for call in calls]
     assert "".join(parts) == f"jane: {text}"
     assert all(len(part.encode("utf-16-le")) <= 2 * 4096 for part in parts)
-
-
-def test_what_shows_nothing_is_no_part() -> None:
-    assert cut("a" * 4 + " " * 8 + "b", 4) == ["aaaa", "b"]
-    assert cut("", 4) == [""]
+    # What shows nothing is no part
+    assert (cut("a" * 4 + " " * 8 + "b", 4), cut("", 4)) == (["aaaa", "b"], [""])
 
 
 @pytest.mark.parametrize(("box", "accuracy"), [((4, 45, 4, 45), None), ((4, 45, 4.01, 45), 394), ((0, 0, 9, 9), None)])
