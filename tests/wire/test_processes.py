@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import redis
 from tornado.ioloop import IOLoop
 
@@ -34,11 +33,9 @@ async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) 
     return client
 
 
-async def test_a_stopped_front_notifies_its_clients_and_publishes_their_exits(
-    io_loop: IOLoop, start_stack: StartStack
-) -> None:
-    # Given people on two fronts
-    stack = start_stack(fronts=2, heavy=0)
+async def test_stopped_fronts_and_workers_exit_and_others_continue(io_loop: IOLoop, start_stack: StartStack) -> None:
+    # Given people on two fronts, and two workers of each lane
+    stack = start_stack(fronts=2, light=2, heavy=2)
     leaving, staying = stack.fronts
     gone = [await _joined(leaving.url, nickname=f"guest-{number}") for number in range(3)]
     witness = await _joined(staying.url)
@@ -55,27 +52,35 @@ async def test_a_stopped_front_notifies_its_clients_and_publishes_their_exits(
     for number in range(3):
         await witness.until(type="exiter", exiter=f"guest-{number}")
     await witness.count(1)
+
+    # When one worker of each lane is stopped, the others do the work
+    for worker in (stack.light[0], stack.heavy[0]):
+        assert await worker.stopped() == 0
+    for type_ in ("text", "image", "geojson"):
+        await witness.send(**sample(type_))
+        await witness.until(type=type_)
     await witness.leave()
 
 
-@pytest.mark.parametrize(("asked", "answered"), [(GET, 200), (PUT, 503)], ids=["read", "written"])
-def test_connections_accepted_just_before_shutdown_are_served(
-    start_stack: StartStack, asked: bytes, answered: int
-) -> None:
+def test_connections_accepted_just_before_shutdown_are_served(start_stack: StartStack) -> None:
     """Another front on the same port would have accepted the client: a shutdown must not affect it.
 
     A message in the request is refused, as in a channel, because its result might arrive too late.
     """
-    # Given a client that has connected, and not sent a request yet
+    # Given clients that have connected, and not sent a request yet
     (front,) = start_stack(heavy=0).fronts
-    address = front.url.removeprefix("http://").rsplit(":", 1)
-    with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
+    host, port = front.url.removeprefix("http://").rsplit(":", 1)
+    with (
+        socket.create_connection((host, int(port)), timeout=20) as reader,
+        socket.create_connection((host, int(port)), timeout=20) as writer,
+    ):
         # When the front is stopped, and accepts no more connections
         front.terminate()
-        _until(lambda: not _is_listening(*address))
-        client.sendall(asked)
-        # Then the request is answered
-        assert client.recv(1000).startswith(b"HTTP/1.1 %d " % answered)
+        _until(lambda: not _is_listening(host, port))
+        # Then their requests are answered
+        for client, asked, answered in ((reader, GET, 200), (writer, PUT, 503)):
+            client.sendall(asked)
+            assert client.recv(1000).startswith(b"HTTP/1.1 %d " % answered)
     assert list(front.problems_of_ending()) == []
 
 
@@ -84,30 +89,21 @@ def _is_listening(host: str, port: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-async def test_stopped_workers_exit_and_others_continue(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given two workers of each lane
-    stack = start_stack(light=2, heavy=2)
-    client = await _joined(stack.fronts[0].url)
-
-    # When one of each is stopped
-    for worker in (stack.light[0], stack.heavy[0]):
-        assert await worker.stopped() == 0
-
-    # Then the others do the work
-    for type_ in ("text", "image", "geojson"):
-        await client.send(**sample(type_))
-        await client.until(type=type_)
-    await client.leave()
-
-
-async def test_processes_may_be_started_in_any_order_and_before_redis(
+async def test_processes_may_be_started_and_stopped_before_redis_is(
     io_loop: IOLoop, start_stack: StartStack, tmp_path: Path
 ) -> None:
     # Given fronts and workers without Redis
     valkey = Valkey(tmp_path)
     stack = start_stack(redis_url=valkey.url, waits=False)
+    for process in stack.processes:
+        _until(lambda process=process: "cannot connect" in process.new_log())
+    # When they are stopped, all exit with status 0
+    for process in stack.processes:
+        assert process.stop() == 0
+    # When they are started again, and then Redis
+    for process in stack.processes:
+        process.start()
     with valkey:
-        # When Redis starts
         stack.wait_healthy(stack.fronts[0])
 
         # Then everything works
@@ -116,16 +112,6 @@ async def test_processes_may_be_started_in_any_order_and_before_redis(
         await client.leave()
         for process in stack.processes:
             assert await process.stopped() == 0
-
-
-def test_processes_that_wait_for_redis_may_be_stopped(tmp_path: Path, start_stack: StartStack) -> None:
-    # Given processes without Redis
-    stack = start_stack(redis_url=Valkey(tmp_path).url, waits=False)
-    for process in stack.processes:
-        _until(lambda process=process: "cannot connect" in process.new_log())
-    # When they are stopped, all exit with status 0
-    for process in stack.processes:
-        assert process.stop() == 0
 
 
 def test_processes_may_be_stopped_while_redis_does_not_answer(tmp_path: Path, start_stack: StartStack) -> None:
