@@ -11,7 +11,7 @@ from tests.support.client import Client
 from tests.support.contract import words
 from tests.support.rest import Rest, channel_path
 
-ATTEMPTS = 20  # for each origin, over the websocket and over HTTP
+ATTEMPTS = 5  # for each origin, over the websocket and over HTTP
 
 # {host} is our own
 FORGED = [

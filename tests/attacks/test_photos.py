@@ -1,5 +1,7 @@
 """A flood of photos, and an ordinary photo among them, which waits only for the one that a worker has started.
 
+tests/worker/test_fairness.py and test_heavy.py have all other orders.
+
 The tests count jobs in their order in Redis. The worker is frozen while a photo is enqueued, so that speed does not
 matter.
 """
@@ -28,7 +30,7 @@ from tests.worker.pictures import jpeg_of_many_scans
 
 CHANNELS = [CHANNEL, "QField", "Geotribu"]
 ROUNDS = 3
-EACH = 2  # photos of each connection, by default; the front queues them, one in flight
+EACH = 2  # photos of each connection; the front queues them, one in flight
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -36,20 +38,18 @@ pytestmark = pytest.mark.usefixtures("io_loop")
 class Flood:
     """Connections that have sent more photos than one worker can process during a test."""
 
-    def __init__(self, house: House, redis: Any, channels: Sequence[str], photo: str, each: int = EACH) -> None:
+    def __init__(self, house: House, redis: Any, photo: str) -> None:
         self._house = house
         self._redis = redis
-        self._channels = channels
         self._photo = photo
-        self._each = each
-        self._keys = [ChannelKeys(house.stack.settings["instance_id"], channel) for channel in channels]
+        self._keys = [ChannelKeys(house.stack.settings["instance_id"], channel) for channel in CHANNELS]
 
     async def begin(self, stack: AsyncExitStack, addresses: Sequence[str]) -> None:
         """Connect from each address, in each channel in turn; all photos are sent before the first is processed."""
         with self._without_worker():
             clients = []
             for number, address in enumerate(addresses):
-                channel = self._channels[number % len(self._channels)]
+                channel = CHANNELS[number % len(CHANNELS)]
                 headers = {"X-Forwarded-For": address}
                 client = await Client.connect(self._house.front.url, channel, additional_headers=headers)
                 stack.push_async_callback(client.leave)
@@ -57,7 +57,7 @@ class Flood:
             await asyncio.gather(*(self._send(client) for client in clients))
 
     async def _send(self, client: Client) -> None:
-        for _ in range(self._each):
+        for _ in range(EACH):
             await client.send(**sample("image", image_data=self._photo))
 
     async def done_before_another_of(self, client: Client) -> int:
@@ -106,32 +106,13 @@ async def test_an_ordinary_photo_waits_for_at_most_one_job_of_a_flood(
     # A third of a second of a worker; an ordinary photo takes less
     costly = as_base64(jpeg_of_many_scans(2000, 2000, 50))
     async with AsyncExitStack() as stack:
-        flood = Flood(house, stack.enter_context(Redis.from_url(valkey.url)), CHANNELS, costly)
+        flood = Flood(house, stack.enter_context(Redis.from_url(valkey.url)), costly)
         await flood.begin(stack, [house.address() for _ in range(9)])
         # When others send one photo each, in a channel of the flood
         for number in range(ROUNDS):
             jane = (await stack.enter_async_context(house.user())).client
             # Then each waits only for the photo that was started before
             assert await flood.done_before_another_of(jane) <= 1, f"photo {number}"
-
-
-@pytest.mark.parametrize("channels", [CHANNELS[:1], CHANNELS[:2]], ids=["one channel", "two channels"])
-async def test_sixty_photos_of_one_client_delay_anothers_by_at_most_one_job(
-    io_loop: IOLoop, start_stack: StackFactory, valkey: Valkey, channels: Sequence[str]
-) -> None:
-    # Given one worker, and a client that sends the cheapest photos, on a connection in each channel
-    house = House(start_stack(channels=",".join(CHANNELS), trusted_proxies=PROXIES, **HONEST))
-    address = house.address()
-    async with AsyncExitStack() as stack:
-        redis = stack.enter_context(Redis.from_url(valkey.url))
-        flood = Flood(house, redis, channels, as_base64(png_of_exactly(2_000)), each=60 // len(channels))
-        await flood.begin(stack, [address] * len(channels))
-        # When others send one photo each, from the same network address and from another
-        for one, channel in [(address, channels[0]), (house.address(), channels[-1])]:
-            john = await Client.connect(house.front.url, channel, additional_headers={"X-Forwarded-For": one})
-            stack.push_async_callback(john.leave)
-            # Then each waits only for the photo that was started before
-            assert await flood.done_before_another_of(john) <= 1, (one, channel)
 
 
 async def test_an_address_cannot_use_the_whole_inbox(

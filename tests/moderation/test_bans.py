@@ -69,25 +69,16 @@ async def test_a_banned_address_is_disconnected_and_refused(
     await eventually(lambda: statuses(stack, channel, "127.0.0.11"), [101, 101])
 
 
-async def test_a_banned_address_gets_the_reason_over_http(stack: Stack, channel: str, admin: Admin, rest: Rest) -> None:
-    async with banned(admin, address="127.0.0.1", channel=channel, seconds=600):
-        await eventually(lambda: rest_status(rest, channel), 403)
-        # Other channels are open, and so is moderation: moderators who ban their own address can lift the ban
-        assert len(await rest.last(ANOTHER_CHANNEL)) == 0
-
-
-async def rest_status(rest: Rest, channel: str) -> int:
-    response = await rest.put_text(channel, sample("text"))
-    return response.code
-
-
 async def test_a_ban_in_one_channel_does_not_apply_to_others(
-    stack: Stack, channel: str, fresh_channels: Any, admin: Admin
+    stack: Stack, channel: str, fresh_channels: Any, admin: Admin, rest: Rest
 ) -> None:
-    async with banned(admin, address="127.0.0.21", channel=channel, seconds=600) as ban:
+    async with banned(admin, address="127.0.0.0/27", channel=channel, seconds=600) as ban:
         assert ban["channel"] == channel
         await eventually(lambda: statuses(stack, channel, "127.0.0.21"), [403, 403])
         assert await statuses(stack, next(fresh_channels), "127.0.0.21") == [101, 101]
+        assert (await rest.put_text(channel, sample("text"))).code == 403
+        # Other channels are open, and so is moderation: moderators who ban their own address can lift the ban
+        assert len(await rest.last(ANOTHER_CHANNEL)) == 0
 
 
 async def test_a_banned_nickname_cannot_be_used(
@@ -188,33 +179,33 @@ async def test_bans_are_listed_and_lifted_on_any_front(channel: str, admin: Admi
         assert (await admin.refused("DELETE", "bans/nobody"))[0] == 404
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "address"),
-        ({"address": "127.0.0.1", "nickname": "jane"}, "address"),
-        ({"address": "localhost"}, "address"),
-        ({"address": "1.2.3.4/33"}, "address"),
-        ({"address": "0.0.0.0/0"}, "address"),
-        ({"address": "::/0"}, "address"),
-        ({"address": "::ffff:1.2.3.4/100"}, "address"),
-        ({"address": 12}, "address"),
-        ({"nickname": "a b"}, "nickname"),
-        ({"nickname": ""}, "nickname"),
-        ({"nickname": "jane", "seconds": 0}, "seconds"),
-        ({"nickname": "jane", "seconds": "1h"}, "seconds"),
-        ({"nickname": "jane", "seconds": 10**9}, "seconds"),
-        ({"nickname": "jane", "seconds": True}, "seconds"),
-        ({"nickname": "jane", "reason": "x" * 81}, "reason"),
-        ({"nickname": "jane", "channel": "nowhere"}, "channel"),
-        ({"nickname": "jane", "surprise": 1}, "surprise"),
-        ([], None),
-    ],
-)
-async def test_an_invalid_ban_is_refused_with_the_reason(admin: Admin, body: Any, field: str | None) -> None:
+INVALID: list[tuple[Any, str | None]] = [
+    ({}, "address"),
+    ({"address": "127.0.0.1", "nickname": "jane"}, "address"),
+    ({"address": "localhost"}, "address"),
+    ({"address": "1.2.3.4/33"}, "address"),
+    ({"address": "0.0.0.0/0"}, "address"),
+    ({"address": "::/0"}, "address"),
+    ({"address": "::ffff:1.2.3.4/100"}, "address"),
+    ({"address": 12}, "address"),
+    ({"nickname": "a b"}, "nickname"),
+    ({"nickname": ""}, "nickname"),
+    ({"nickname": "jane", "seconds": 0}, "seconds"),
+    ({"nickname": "jane", "seconds": "1h"}, "seconds"),
+    ({"nickname": "jane", "seconds": 10**9}, "seconds"),
+    ({"nickname": "jane", "seconds": True}, "seconds"),
+    ({"nickname": "jane", "reason": "x" * 81}, "reason"),
+    ({"nickname": "jane", "channel": "nowhere"}, "channel"),
+    ({"nickname": "jane", "surprise": 1}, "surprise"),
+    ([], None),
+]
+
+
+async def test_an_invalid_ban_is_refused_with_the_reason(admin: Admin) -> None:
     before = await admin.act("GET", "bans")
-    status, faults = await admin.refused("POST", "bans", body)
-    assert status == 422
-    assert {tuple(fault["loc"]) for fault in faults} == {("body", field) if field else ("body",)}
-    assert all(set(fault) == {"loc", "msg", "type"} for fault in faults)
+    for body, field in INVALID:
+        status, faults = await admin.refused("POST", "bans", body)
+        assert status == 422
+        assert {tuple(fault["loc"]) for fault in faults} == {("body", field) if field else ("body",)}
+        assert all(set(fault) == {"loc", "msg", "type"} for fault in faults)
     assert await admin.act("GET", "bans") == before

@@ -86,10 +86,6 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(st.binary(max_size=300) | damaged())
-def test_any_bytes_are_a_picture_within_the_limits_or_refused_in_words(file: bytes) -> None:
-    arriving(file)
-
-
-@given(st.binary(max_size=300) | damaged())
-def test_any_bytes_have_a_prediction_of_their_cost(file: bytes) -> None:
+def test_any_bytes_have_a_predicted_cost_and_are_a_picture_or_refused_in_words(file: bytes) -> None:
     assert estimate(file).seconds >= 0
+    arriving(file)

@@ -121,11 +121,7 @@ LAYERS = {
         [feature(POINT, coordinates=[0, 0], geometries=[], features=[])], geometry=None, coordinates=[], geometries=[]
     ),
     "a layer of QGIS": layer(
-        [
-            feature(
-                geometry("LineString", [[652000.0, 6862000.0, 35.2]]), bbox=[652000.0, 6862000.0, 652010.5, 6862004.25]
-            )
-        ],
+        [feature(geometry("LineString", [[652000.0, 6862000.0, 35.2]]), bbox=[652000.0, 6862000.0], properties=None)],
         crs={"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}},
     ),
     "foreign members": layer([feature(POINT, style={"color": "red"})], numberMatched=1),

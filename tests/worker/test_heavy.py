@@ -146,11 +146,11 @@ async def test_refused_pictures_count_as_work(lane: HeavyLane) -> None:
 
 
 async def test_many_workers_do_each_job_once(lane: HeavyLane) -> None:
-    names = [f"photo {number}" for number in range(12)]
+    names = [f"photo {number}" for number in range(20)]
     await lane.send(*(lane.job(name, f"192.0.2.{number % 7}") for number, name in enumerate(names)))
     async with lane.worker("heavy-1"), lane.worker("heavy-2"), lane.worker("heavy-3"):
         assert sorted(await lane.all_done()) == sorted(names)
-    assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 12
+    assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 20
 
 
 async def test_after_a_flush_jobs_with_earlier_entry_ids_are_done(lane: HeavyLane) -> None:
