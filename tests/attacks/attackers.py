@@ -178,11 +178,6 @@ def _sends(connection: socket.socket, data: bytes) -> bool:
     return True
 
 
-def silent(attacker: Attacker, address: str, number: int) -> Any:
-    """Half-open connections: the client is gone without closing. Waits until the server notices."""
-    return until_ended([attacker.websocket(address) for _ in range(number)])
-
-
 # Messages
 
 

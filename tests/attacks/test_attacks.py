@@ -121,12 +121,6 @@ async def test_idle_connections_are_bounded_in_number_and_closed(house: House, a
                 await until(lambda: house.descriptors() <= before, "the front to close them")
 
 
-async def test_half_open_connections_are_closed(house: House) -> None:
-    async with house.user() as user:
-        assert await house.endures("silent", user, address=house.address(), number=20) == 20
-        await user.client.count(1)
-
-
 async def test_forwarded_addresses_are_honoured_from_trusted_proxies_only(unproxied: Stack) -> None:
     house = House(unproxied)
     async with house.user() as user:

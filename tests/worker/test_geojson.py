@@ -73,7 +73,6 @@ GEOMETRIES = [
     geometry("Point", [2.35, 48.85, 35.0, 7.5, 0]),  # more numbers than GDAL looks at
     geometry("Point", [LARGEST_DOUBLE, -LARGEST_DOUBLE]),
     geometry("Point", []),
-    geometry("LineString", []),
     geometry("Polygon", [RING[::-1]]),  # that turns the other way
     geometry("Polygon", [[*RING[:3], [0.0, -0.0]]]),  # that begins at 0 and ends at 0.0
     geometry("MultiLineString", [[], [[0, 0], [1, 1]]]),
@@ -86,20 +85,15 @@ GEOMETRIES = [
     within_collections(7, POINT),
     # Degenerate: QGIS writes them, and each GDAL reads them as the text at the end
     geometry("LineString", [[1, 2]]),  # LINESTRING (1 2)
-    geometry("LineString", [[1, 2], [1, 2]]),  # LINESTRING (1 2,1 2)
     geometry("MultiLineString", [[[1, 2]], [[3, 4], [5, 6]]]),  # MULTILINESTRING ((1 2),(3 4,5 6))
     geometry("MultiLineString", [[]]),  # MULTILINESTRING EMPTY
     geometry("Polygon", [RING[:1]]),  # POLYGON ((0 0))
-    geometry("Polygon", [RING[:2]]),  # POLYGON ((0 0,4 0)), closed by QGIS
     geometry("Polygon", [RING[:3]]),  # POLYGON ((0 0,4 0,4 4)), closed by QGIS
-    geometry("Polygon", [[[0, 0], [1, 1], [0, 0]]]),  # POLYGON ((0 0,1 1,0 0))
     geometry("Polygon", [[*RING[:3], [0, 4]]]),  # POLYGON ((0 0,4 0,4 4,0 4)), closed by QGIS
-    geometry("Polygon", [[*RING[:3], [0, 0, 0]]]),  # POLYGON Z ((0 0 0,4 0 0,4 4 0,0 0 0))
     geometry("Polygon", [RING, HOLE[:1]]),  # POLYGON ((0 0,4 0,4 4,0 0),(1 1))
     geometry("Polygon", [RING, []]),  # POLYGON ((0 0,4 0,4 4,0 0))
     geometry("Polygon", [[], HOLE]),  # POLYGON EMPTY
     geometry("MultiPolygon", [[RING[:3]], [RING]]),  # MULTIPOLYGON (((0 0,4 0,4 4)),((0 0,4 0,4 4,0 0)))
-    geometry("MultiPolygon", [[[]], [RING]]),  # MULTIPOLYGON (((0 0,4 0,4 4,0 0)))
     geometry("MultiPolygon", [[[]]]),  # MULTIPOLYGON EMPTY
     geometries(geometry("Point", []), geometry("Polygon", [[]])),  # GEOMETRYCOLLECTION (…) of nothing
 ]
@@ -144,7 +138,6 @@ REPAIRED = [
     (geometry("Point", [1, 2, 3, None]), [1, 2, 3], "POINT Z (1 2 3)"),
     (geometry("Point", [1, 2, None, 7]), [1, 2], "POINT (1 2): the measure would be read as a height"),
     (geometry("LineString", [[1, 2, 3], [4, 5, None]]), [[1, 2, 3], [4, 5]], "LINESTRING Z (1 2 3,4 5 0)"),
-    (geometry("LineString", [[1, 2, None], [4, 5, 6]]), [[1, 2], [4, 5, 6]], "LINESTRING Z (1 2 0,4 5 6)"),
     (
         geometry("MultiLineString", [[[1, 2, 3], [3, 4, None]], [[5, 6]]]),
         [[[1, 2, 3], [3, 4]], [[5, 6]]],
@@ -165,7 +158,6 @@ REPAIRED = [
     (geometry("MultiPoint", [[1, 2, 3], [None, None, 0.0]]), [[1, 2, 3]], "MULTIPOINT Z ((1 2 3))"),
     (geometry("MultiPoint", [[None, None, None], [1, 2, None]]), [[1, 2]], "MULTIPOINT ((1 2))"),
     (geometry("MultiPoint", [[None, None]]), [], "MULTIPOINT EMPTY"),
-    (geometry("MultiPoint", [[1, 2], []]), [[1, 2]], "MULTIPOINT ((1 2))"),
     (geometry("Point", [2**64 + 5, 2]), [18446744073709551616.0, 2], "POINT (1.84467440737096E+19 2)"),
     (geometry("MultiPoint", [[None, None], [1, -(10**30)]]), [[1, -1e30]], "MULTIPOINT ((1 -1E+30))"),
     (geometry("LineString", [[0, 0], [10**308, 2.5]]), [[0, 0], [1e308, 2.5]], "LINESTRING (0 0,1E+308 2.5)"),
@@ -193,14 +185,12 @@ TYPES = "Point, MultiPoint, LineString, MultiLineString, Polygon, MultiPolygon, 
 
 WRONG_GEOMETRIES = [
     ([], f"geometry must be an object, not a list{ANEW}"),
-    (False, f"geometry must be an object, not a boolean{ANEW}"),
     ({"coordinates": [0, 0]}, f'geometry has no "type"{ANEW}'),
     ({"type": "Point"}, f'point has no "coordinates"{ANEW}'),
     ({"type": "GeometryCollection", "coordinates": []}, f'geometry collection has no "geometries"{ANEW}'),
     (geometry(["Point"], []), f"geometry type must be {TYPES}, not a list{ANEW}"),  # type: ignore[arg-type]
     # Some versions of GDAL accept lower case, others drop the feature
     (geometry("point", []), f"geometry type must be {TYPES}, not 'point'{ANEW}"),
-    (feature(POINT), f"geometry type must be {TYPES}, not 'Feature'{ANEW}"),
     (POINT | {"bbox": [0, 0, 1, inf]}, f"point: member 'bbox' holds an infinite or too large number{CHANGE}"),
     (POINT | {"tree": within_lists(33)}, f"point: member 'tree' is nested more than 32 levels deep{CHANGE}"),
     ({"type": "GeometryCollection", "geometries": {}}, f"geometry collection must be a list, not an object{ANEW}"),
@@ -214,19 +204,15 @@ WRONG_GEOMETRIES = [
 
 # QGIS writes null for NaN and infinity. GDAL reads no geometry, or loses the part; QGIS draws nothing.
 UNSHOWABLE = [
-    (geometry("Point", [None, 2.0]), "point has no finite x"),
     (geometry("Point", [1.0, None]), "point has no finite y"),
     (geometry("Point", [None, None]), "point has no finite x"),
     (geometry("Point", [2.35]), "point has no finite y"),
-    (geometry("Point", [0, -inf]), "point has no finite y"),
     (geometry("Point", [0, TOO_LARGE]), "point has no finite y"),
     (geometry("Point", [-UNWRITABLE, 0]), "point has no finite x"),
     (geometry("Point", [0, 0, nan]), "point has no finite height"),
     (geometry("Point", [0, 0, 0, 0, inf]), "point has no finite measure"),
     (geometry("MultiPoint", [[None, None], [0, 0], [None, 3]]), "multipoint, part 3 has no finite x"),
     (geometry("MultiPoint", [[0, 0], [3]]), "multipoint, part 2 has no finite y"),
-    (geometry("MultiPoint", [[], [0, inf]]), "multipoint, part 2 has no finite y"),
-    (geometry("LineString", [[1, 2], [None, None], [3, 4]]), "line, vertex 2 has no finite x"),
     (geometry("LineString", [[1, 2, 3], [3, None, None]]), "line, vertex 2 has no finite y"),
     (geometry("LineString", [[1, 2], []]), "line, vertex 2 has no finite x"),
     (geometry("LineString", [[0.0, 0.0], [1.0, 1.0], [2.0, nan]]), "line, vertex 3 has no finite y"),
@@ -246,21 +232,15 @@ UNSHOWABLE = [
 
 MALFORMED_COORDINATES = [
     (geometry("Point", None), "point must be a list, not null"),
-    (geometry("Point", {}), "point must be a list, not an object"),
     (geometry("Point", "2.35,48.85"), "point must be a list, not '2.35,48.85'"),
     (geometry("Point", ["2.35", 48.85]), "point: x must be a number, not '2.35'"),
     (geometry("Point", [0, True]), "point: y must be a number, not a boolean"),
-    (geometry("Point", [[0, 0], [1, 1]]), "point: x must be a number, not a list"),
     (geometry("MultiPoint", [0, 0]), "multipoint, part 1 must be a list, not a number"),
-    (geometry("MultiPoint", [[0, 0], None]), "multipoint, part 2 must be a list, not null"),
     (geometry("MultiPoint", [[0, 0], [0, 1, {}]]), "multipoint, part 2: height must be a number, not an object"),
     (geometry("LineString", 0), "line must be a list, not a number"),
     (geometry("LineString", [0, 0]), "line, vertex 1 must be a list, not a number"),
-    (geometry("LineString", [[0, 0], None]), "line, vertex 2 must be a list, not null"),
     (geometry("MultiLineString", [[], 5]), "multiline, part 2 must be a list, not a number"),
     (geometry("Polygon", RING), "polygon, ring 1, vertex 1 must be a list, not a number"),
-    (geometry("Polygon", [RING, None]), "polygon, ring 2 must be a list, not null"),
-    (geometry("MultiPolygon", [None, [RING]]), "multipolygon, part 1 must be a list, not null"),
     (geometry("MultiPolygon", [RING]), "multipolygon, part 1, ring 1, vertex 1 must be a list, not a number"),
 ]
 
@@ -276,7 +256,6 @@ def test_an_invalid_geometry_is_refused_with_position_fault_and_remedy() -> None
 
 WRONG_FEATURES = [
     (None, f" must be an object, not null{ANEW}"),
-    ([feature(POINT)], f" must be an object, not a list{ANEW}"),
     ({}, f' has no "type"{ANEW}'),
     (POINT, f" type must be Feature, not 'Point'{ANEW}"),
     (feature(POINT, type=1), f" type must be Feature, not a number{ANEW}"),
@@ -292,7 +271,6 @@ WRONG_FEATURES = [
         f": property 'p' is nested more than 32 levels deep{CHANGE}",
     ),
     (feature(POINT, id=True), f": id must be a text or a number, not a boolean{ANEW}"),
-    (feature(POINT, id=["a"]), f": id must be a text or a number, not a list{ANEW}"),
     (feature(POINT, id=nan), f": id is infinite or too large{CHANGE}"),
     (feature(POINT, id=UNWRITABLE), f": id is infinite or too large{CHANGE}"),
     (feature(POINT, bbox=[0, 0, 1, inf]), f": member 'bbox' holds an infinite or too large number{CHANGE}"),
@@ -329,7 +307,6 @@ def put_into_a_collection(type_: str) -> str:
 
 WRONG_LAYERS = [
     (None, f"The layer must be an object, not null{ANEW}"),
-    ("{}", f"The layer must be an object, not '{{}}'{ANEW}"),
     (7, f"The layer must be an object, not a number{ANEW}"),
     ({"features": []}, f'The layer has no "type"{ANEW}'),
     ({"type": ["Feature"]}, f"The layer type must be FeatureCollection, not a list{ANEW}"),
