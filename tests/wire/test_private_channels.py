@@ -65,7 +65,10 @@ MISSING, WRONG = "a token is needed", "this token is not valid"
     ("query", "told"),
     [
         *((query, MISSING) for query in ("", "?token=", "?after=x")),
-        *((f"?token={quote(token)}", WRONG) for token in (OTHERS, TOKEN[:-1], TOKEN + "x", TOKEN * 100)),
+        *(
+            (f"?token={quote(token)}", WRONG)
+            for token in (OTHERS, TOKEN[:-1], TOKEN + "x", f"{TOKEN},{TOKEN}", TOKEN * 100)
+        ),
     ],
 )
 async def test_without_a_right_token_clients_are_told_why_they_are_not_there(
