@@ -98,12 +98,7 @@ def start(stack: Stack) -> Iterator[Start]:
 async def test_each_address_receives_all_messages_in_order_despite_a_crash(start: Start, receiver: Receiver) -> None:
     # Given an address that answers, and one that accepts slowly
     fast, slow = (HIDDEN + path for path in ("/fast", "/slow"))
-    receiver.answers[slow] = [
-        answer("503 Busy", "Retry-After: 0"),
-        answer("429 Too Many"),
-        b"nonsense\r\n\r\n",
-        b"",
-    ]
+    receiver.answers[slow] = [answer("503 Busy", "Retry-After: 0"), answer("429 Too Many"), b"nonsense\r\n\r\n", b""]
     posting = start("first", receiver.url(fast), receiver.url(slow))
     async with receiver:
         jane = await posting.join()

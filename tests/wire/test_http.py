@@ -64,10 +64,8 @@ async def test_the_openapi_document_names_every_endpoint(rest: Rest) -> None:
 
     assert document["openapi"].startswith("3.")
     documented = {f"{method} {path}" for path, item in document["paths"].items() for method in item}
-    assert documented >= {f"get /{name}" for name in ("version", "channels", "rules", "status")}
-    assert documented >= {
-        f"{each} /channel/{{channel}}/{end}" for each, end in (("get", "users"), ("get", "last"), ("put", "text"))
-    }
+    ends = {"get /channel/{channel}/users", "get /channel/{channel}/last", "put /channel/{channel}/text"}
+    assert documented >= ends | {f"get /{name}" for name in ("version", "channels", "rules", "status")}
 
 
 async def test_a_channels_name_may_hold_what_must_be_percent_encoded(rest: Rest, join: Join) -> None:

@@ -59,16 +59,14 @@ async def test_a_token_grants_access_on_every_front(enter: Join) -> None:
 
 
 MISSING, WRONG = "a token is needed", "this token is not valid"
+WRONG_TOKENS = [OTHERS, TOKEN[:-1], TOKEN + "x", f"{TOKEN},{TOKEN}", TOKEN * 100]
 
 
 @pytest.mark.parametrize(
     ("query", "told"),
     [
         *((query, MISSING) for query in ("", "?token=", "?after=x")),
-        *(
-            (f"?token={quote(token)}", WRONG)
-            for token in (OTHERS, TOKEN[:-1], TOKEN + "x", f"{TOKEN},{TOKEN}", TOKEN * 100)
-        ),
+        *((f"?token={quote(token)}", WRONG) for token in WRONG_TOKENS),
     ],
 )
 async def test_without_a_right_token_clients_are_told_why_they_are_not_there(

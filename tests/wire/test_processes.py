@@ -187,34 +187,15 @@ async def test_fronts_on_one_port_share_its_clients(io_loop: IOLoop, start_stack
 
 async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given an instance with other settings
-    stack = start_stack(
-        light=0,
-        heavy=0,
-        both=1,
-        channels="Karten, Été",
-        rules="Soyez gentils.",
-        main_lang="fr",
-        min_author_length=2,
-        max_author_length=4,
-        max_message_length=10,
-        max_image_size=20,
-        max_geojson_features=1,
-        max_stored_messages=2,
-        max_frame_size=2048,
-    )
+    told = {"rules": "Soyez gentils.", "main_lang": "fr", "min_author_length": 2, "max_author_length": 4}
+    told |= {"max_message_length": 10, "max_image_size": 20, "max_geojson_features": 1}
+    others = {"channels": "Karten, Été", "max_stored_messages": 2, "max_frame_size": 2048}
+    stack = start_stack(light=0, heavy=0, both=1, **told, **others)
     rest = Rest(stack.fronts[0].url)
 
     # Then clients are told
     assert await rest.get("/channels") == ["Karten", "Été"]
-    assert await rest.get("/rules") == {
-        "rules": "Soyez gentils.",
-        "main_lang": "fr",
-        "min_author_length": 2,
-        "max_author_length": 4,
-        "max_message_length": 10,
-        "max_image_size": 20,
-        "max_geojson_features": 1,
-    }
+    assert await rest.get("/rules") == told
 
     # And the limits are enforced
     client = await _joined(stack.fronts[0].url, "Été", nickname="ab")

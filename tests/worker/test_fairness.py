@@ -1,7 +1,6 @@
 """Fair queueing in the heavy lane."""
 
 import itertools
-from typing import Any
 
 import pytest
 
@@ -163,18 +162,3 @@ def test_a_job_seen_twice_is_queued_once(lane: Lane) -> None:
     assert lane.next() is waiting
     assert lane.queue.knows_of("QGIS")
     assert not lane.queue.knows_of("QField")
-
-
-def test_each_job_is_ranked_once_and_one_of_each_address_twice(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(200):
-        lane.send(f"photo-{number}", f"192.0.2.{number % 10}", connection=number)
-    looks, rank = 0, lane.queue._rank
-
-    def counted(*arguments: Any) -> float:
-        nonlocal looks
-        looks += 1
-        return rank(*arguments)
-
-    monkeypatch.setattr(lane.queue, "_rank", counted)
-    lane.next()
-    assert looks == 200 + 10
