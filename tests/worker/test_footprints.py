@@ -4,12 +4,12 @@ tests/proofs/test_antimeridian.py shows that all pieces are on the earth and are
 """
 
 from functools import partial
-from itertools import pairwise
 
 import pytest
 from pyproj import CRS
 
-from worker.antimeridian import Path, Polygon
+from tests.worker.pieces import checked_area
+from worker.antimeridian import Path
 from worker.crs import Projector, find
 from worker.footprints import Project, extent, line, normal_point, polygon, straightened, thinned
 
@@ -28,33 +28,18 @@ def square(x: float, y: float, radius: float) -> Path:
     return [(x + radius * east, y + radius * north) for east, north in corners]
 
 
-def area(ring: Path) -> float:
-    """The signed area in square degrees, positive for counter-clockwise rings."""
-    return sum(x * to_y - to_x * y for (x, y), (to_x, to_y) in pairwise(ring)) / 2
-
-
-def total(pieces: list[Polygon]) -> float:
-    """Check what holds for all pieces; return their area in square degrees."""
-    for piece in pieces:
-        for number, ring in enumerate(piece):
-            assert ring[0] == ring[-1]
-            assert all(WEST <= lon <= EAST and SOUTH_POLE <= lat <= NORTH_POLE for lon, lat in ring)
-            assert (area(ring) > 0) == (number == 0), "RFC 7946 §3.1.6: the right-hand rule"
-    return sum(area(ring) for piece in pieces for ring in piece)
-
-
 # The antimeridian (RFC 7946 §3.1.9)
 
 
 def test_an_extent_across_the_antimeridian_is_cut_there() -> None:
     west, east = extent(170, -10, 190, 10, project(4326, 180, 0))
-    assert total([west, east]) == pytest.approx(400)
+    assert checked_area([west, east]) == pytest.approx(400)
     assert (min(lon for lon, _ in west[0]), max(lon for lon, _ in west[0])) == (170, EAST)
     assert (min(lon for lon, _ in east[0]), max(lon for lon, _ in east[0])) == (WEST, -170)
     # Also in a CRS that is continuous there: Mercator around 150° E
     pieces = extent(3e6, -1e6, 4e6, 1e6, project(3832, 3.5e6, 0))
     assert len(pieces) == 2
-    assert total(pieces) == pytest.approx(17.967 * 8.983, rel=0.01)
+    assert checked_area(pieces) == pytest.approx(17.967 * 8.983, rel=0.01)
 
 
 def test_a_ring_that_touches_the_antimeridian_is_not_cut() -> None:
@@ -68,7 +53,7 @@ def test_the_whole_earth_is_one_piece() -> None:
     for bounds in [(-180, -90, 180, 90), (-400, -100, 400, 100)]:
         pieces = extent(*bounds, project(4326, 0, 0))
         assert len(pieces) == 1
-        assert total(pieces) == 360 * 180
+        assert checked_area(pieces) == 360 * 180
     (piece,) = extent(-6e7, -2e7, 6e7, 2e7, project(3857, 0, 0))
     assert {lon for lon, _ in piece[0]} == {WEST, EAST}
 
@@ -79,7 +64,7 @@ def test_the_whole_earth_is_one_piece() -> None:
 def test_an_extent_around_a_pole_contains_it() -> None:
     for code, pole in ((3413, NORTH_POLE), (3031, SOUTH_POLE)):
         (piece,) = pieces = extent(-1e6, -1e6, 1e6, 1e6, project(code, 0, 0))
-        total(pieces)
+        checked_area(pieces)
         assert {(WEST, pole), (EAST, pole)} <= set(piece[0])
         # From the pole, the sides are 1000 km away, the corners 1414 km
         edge = [abs(lat) for _, lat in piece[0] if abs(lat) != 90]
@@ -88,11 +73,11 @@ def test_an_extent_around_a_pole_contains_it() -> None:
 
 def test_a_hole_around_a_pole_excludes_it_and_an_extent_near_one_does_not_reach_it() -> None:
     (piece,) = pieces = polygon([square(0, 0, 1e6), square(0, 0, 5e5)], project(3413, 0, 0))
-    total(pieces)
+    checked_area(pieces)
     assert max(lat for _, lat in piece[0]) < 86
     assert {lon for lon, _ in piece[0]} >= {WEST, EAST}
     pieces = extent(1e5, -1e6, 1e6, 1e6, project(3413, 5e5, 0))
-    total(pieces)
+    checked_area(pieces)
     assert max(lat for piece in pieces for _, lat in piece[0]) < 89.9
 
 
@@ -102,14 +87,14 @@ def test_a_hole_around_a_pole_excludes_it_and_an_extent_near_one_does_not_reach_
 def test_an_extent_beyond_the_earth_is_clipped() -> None:
     half_of_the_earth = "+proj=ortho +lat_0=0 +lon_0=0 +datum=WGS84 +type=crs"
     pieces = extent(-7e6, -7e6, 7e6, 7e6, project(half_of_the_earth, 0, 0))
-    assert 60 * 60 < total(pieces) <= 180 * 180
+    assert 60 * 60 < checked_area(pieces) <= 180 * 180
     assert extent(7e6, 7e6, 8e6, 8e6, project(half_of_the_earth, 7e6, 7e6)) == []
 
 
 def test_huge_coordinates_take_no_time() -> None:
     for far in (1e6, 1e300, float("inf")):
         pieces = extent(-far, -far, far, far, project(4326, 0, 0))
-        assert pieces == [] or total(pieces) <= 360 * 180
+        assert pieces == [] or checked_area(pieces) <= 360 * 180
         assert line([(0, 0), (far, 0)], project(4326, 0, 0)) == []
 
 
