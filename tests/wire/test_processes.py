@@ -12,7 +12,6 @@ from tornado.ioloop import IOLoop
 
 from gischat.broker.namespace import BATCH
 from tests.support.client import Client
-from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey
 from tests.support.rest import Rest, eventually
 from tests.support.waiting import DEADLINE, awaited
@@ -31,35 +30,6 @@ async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) 
     if nickname is not None:
         await client.register(nickname)
     return client
-
-
-async def test_stopped_fronts_and_workers_exit_and_others_continue(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given people on two fronts, and two workers of each lane
-    stack = start_stack(fronts=2, light=2, heavy=2)
-    leaving, staying = stack.fronts
-    gone = [await _joined(leaving.url, nickname=f"guest-{number}") for number in range(3)]
-    witness = await _joined(staying.url)
-    await witness.count(4)
-
-    # When one front is stopped
-    ended = asyncio.create_task(leaving.stopped())
-
-    # Then its clients are told, it exits with status 0, and the others are told who has left
-    for client in gone:
-        assert await client.refusal() == "The server restarts: disconnect and connect again in a moment."
-        assert (await client.closed())[0] == 1001
-    assert await ended == 0
-    for number in range(3):
-        await witness.until(type="exiter", exiter=f"guest-{number}")
-    await witness.count(1)
-
-    # When one worker of each lane is stopped, the others do the work
-    for worker in (stack.light[0], stack.heavy[0]):
-        assert await worker.stopped() == 0
-    for type_ in ("text", "image", "geojson"):
-        await witness.send(**sample(type_))
-        await witness.until(type=type_)
-    await witness.leave()
 
 
 def test_connections_accepted_just_before_shutdown_are_served(start_stack: StartStack) -> None:
@@ -159,25 +129,36 @@ async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop,
     await namesake.leave()
 
 
-async def test_fronts_on_one_port_share_its_clients(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given two fronts on one port, and clients that connect to it
+async def test_fronts_on_one_port_share_its_clients_and_a_stopped_one_says_so(
+    io_loop: IOLoop, start_stack: StartStack
+) -> None:
+    # Given two fronts on one port, and registered clients that connect to it
     stack = start_stack(heavy=0, fronts=2, shared_port=True)
     for front in stack.fronts:  # one front may have answered both health checks
         _until(lambda front=front: "serving on" in front.new_log())
     url = stack.fronts[0].url
-    people = await asyncio.gather(*(_joined(url) for _ in range(24)))
+    people = await asyncio.gather(*(_joined(url, nickname=f"guest-{number}") for number in range(24)))
     for client in people:
         await client.count(24)
-    await people[0].say("hello")
+    text = await people[0].say()
     for client in people:
-        await client.until(text="hello")
+        await client.until(text=text)
 
     # When one of the fronts stops
     assert await stack.fronts[0].stopped() == 0
 
-    # Then some clients were its own, the others stay connected, and new ones are served
-    staying = [client for client in people if client.connection.close_code is None]
-    assert 0 < len(staying) < 24
+    # Then some clients were its own, and were told why; the others stay connected, and were told who has left
+    gone = [number for number, client in enumerate(people) if client.connection.close_code is not None]
+    staying = [client for number, client in enumerate(people) if number not in gone]
+    assert 0 < len(gone) < 24
+    for number in gone:
+        reason = "The server restarts: disconnect and connect again in a moment."
+        assert await people[number].refusal() == reason
+        assert (await people[number].closed())[0] == 1001
+        for client in staying:
+            await client.until(type="exiter", exiter=f"guest-{number}")
+
+    # And new ones are served
     newcomer = await _joined(url)
     for client in (newcomer, *staying):
         await client.count(len(staying) + 1)
