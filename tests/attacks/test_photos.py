@@ -50,7 +50,7 @@ async def flooded(house: House, valkey: Valkey) -> AsyncIterator[Flooded]:
         yield Flooded(house, clients.enter_context(Redis.from_url(valkey.url)), clients)
 
 
-async def test_an_ordinary_photo_waits_for_at_most_one_job_of_a_flood(
+async def test_an_ordinary_photo_waits_for_one_job_of_a_flood_at_most(
     start_stack: StackFactory, valkey: Valkey
 ) -> None:
     # Given one worker, which does nothing yet, and nine addresses that send the most expensive photos: a third of a

@@ -157,9 +157,7 @@ async def test_a_hook_can_be_banned_and_its_channel_frozen(post: Post, rest: Res
     await eventually(lambda: status("busy"), 200)
 
 
-async def test_a_post_that_would_take_too_long_is_answered_202(
-    stack: Stack, post: Post, join: Join, tmp_path: Path
-) -> None:
+async def test_a_post_that_takes_too_long_is_answered_202(stack: Stack, post: Post, join: Join, tmp_path: Path) -> None:
     client, said = await join(OPEN), words()
     (tmp_path / "photo.png").write_bytes(png_of_exactly(10_000))
     stack.heavy[0].freeze()

@@ -43,9 +43,7 @@ async def statuses(stack: Stack, channel: str, address: str) -> list[int]:
 
 
 @pytest.mark.parametrize("subject", ["127.0.0.11", "127.0.0.8/29"])
-async def test_a_banned_address_is_disconnected_and_refused(
-    stack: Stack, channel: str, join: Join, admin: Admin, subject: str
-) -> None:
+async def test_a_banned_address_is_kept_out(stack: Stack, channel: str, join: Join, admin: Admin, subject: str) -> None:
     # Given clients on both fronts, some of them from one address
     bad = [await join(channel, front=front, local_addr=("127.0.0.11", 0)) for front in (0, 1)]
     good = [await join(channel, front=front, local_addr=("127.0.0.16", 0)) for front in (0, 1)]
@@ -69,7 +67,7 @@ async def test_a_banned_address_is_disconnected_and_refused(
     await eventually(lambda: statuses(stack, channel, "127.0.0.11"), [101, 101])
 
 
-async def test_a_ban_in_one_channel_does_not_apply_to_others(
+async def test_a_ban_holds_in_its_channel(
     stack: Stack, channel: str, fresh_channels: Any, admin: Admin, rest: Rest
 ) -> None:
     async with banned(admin, address="127.0.0.0/27", channel=channel, seconds=600) as ban:
@@ -81,9 +79,7 @@ async def test_a_ban_in_one_channel_does_not_apply_to_others(
         assert len(await rest.last(ANOTHER_CHANNEL)) == 0
 
 
-async def test_a_banned_nickname_cannot_be_used(
-    channel: str, join: Join, admin: Admin, other: Admin, rest: Rest
-) -> None:
+async def test_a_banned_nickname_is_useless(channel: str, join: Join, admin: Admin, other: Admin, rest: Rest) -> None:
     # Given a registered client, and unregistered ones
     pest = await join(channel, front=1, nickname="Pest-1")
     jane = await join(channel, nickname="jane")
@@ -123,7 +119,7 @@ async def said_by(admin: Admin, channel: str) -> bool:
     return text in client.texts()
 
 
-async def test_pending_messages_of_a_banned_address_are_not_published(
+async def test_a_banned_address_has_nothing_more_published(
     stack: Stack, channel: str, join: Join, admin: Admin
 ) -> None:
     # Given a client whose photos wait for a worker

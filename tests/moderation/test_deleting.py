@@ -20,7 +20,7 @@ def ids(messages: list[dict[str, Any]]) -> list[str]:
     return [message["id"] for message in messages if message["type"] != "nb_users"]
 
 
-async def test_a_deleted_message_is_in_no_history_and_was_never_there(
+async def test_a_deleted_message_is_in_no_history(
     stack: Stack, channel: str, join: Join, rests: list[Rest], admin: Admin, other: Admin
 ) -> None:
     # Given a channel with a history
@@ -50,9 +50,7 @@ async def test_a_deleted_message_is_in_no_history_and_was_never_there(
     assert CANARY not in stack.fronts[0].new_log()
 
 
-async def test_deleted_messages_are_not_sent_to_a_client_that_reconnects(
-    channel: str, join: Join, admin: Admin
-) -> None:
+async def test_deleted_messages_are_not_sent_to_who_reconnects(channel: str, join: Join, admin: Admin) -> None:
     # Given more messages than a history holds, and a client that has received the first
     jane = await join(channel)
     said = await say(jane, 8)
@@ -68,7 +66,7 @@ async def test_deleted_messages_are_not_sent_to_a_client_that_reconnects(
     assert ids(john.received) == said[7:]
 
 
-async def test_deleting_all_messages_does_not_affect_later_ones(
+async def test_deleting_all_messages_spares_later_ones(
     channel: str, join: Join, rests: list[Rest], admin: Admin
 ) -> None:
     jane = await join(channel, front=1)

@@ -11,7 +11,7 @@ from tests.support.rest import Rest
 FROZEN = "This channel is frozen"
 
 
-async def test_in_a_frozen_channel_messages_are_refused_and_everything_else_works(
+async def test_a_frozen_channel_refuses_messages(
     channel: str, join: Join, rests: list[Rest], admin: Admin, other: Admin
 ) -> None:
     # Given a channel with clients and a history
@@ -50,9 +50,7 @@ async def test_in_a_frozen_channel_messages_are_refused_and_everything_else_work
         await client.until(author="gischat", text=text)
 
 
-async def test_the_state_names_the_moderator_who_froze_the_channel_until_it_is_unfrozen(
-    channel: str, join: Join, admin: Admin, other: Admin
-) -> None:
+async def test_the_state_names_who_froze_a_channel(channel: str, join: Join, admin: Admin, other: Admin) -> None:
     jane = await join(channel)
     await admin.act("PUT", below(channel, "freeze"))
     assert (await other.act("PUT", below(channel, "freeze")))["changed"] is False

@@ -31,9 +31,7 @@ async def test_the_connections_of_all_fronts_are_listed(channel: str, join: Join
         assert answer["missing"] == []
 
 
-async def test_a_nickname_is_disconnected_on_any_front(
-    stack: Stack, channel: str, join: Join, admin: Admin, other: Admin
-) -> None:
+async def test_a_nickname_is_disconnected(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
     john = await join(channel, front=1, nickname="john")
     for front in (0, 1):
         jane = await join(channel, front=front, nickname="jane")
@@ -60,7 +58,7 @@ async def test_a_nickname_is_disconnected_on_any_front(
         assert (status, refused.startswith("Nobody is registered as")) == (404, True)
 
 
-async def test_a_nickname_is_disconnected_in_all_channels(
+async def test_a_nickname_is_disconnected_everywhere(
     channel: str, fresh_channels: Any, join: Join, admin: Admin
 ) -> None:
     others = [channel, next(fresh_channels)]

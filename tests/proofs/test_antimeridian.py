@@ -76,9 +76,7 @@ def projector(code: int) -> Projector:
 
 
 @given(st.sampled_from(CRS_CODES), st.tuples(coordinates, coordinates), st.tuples(coordinates, coordinates))
-def test_any_extent_is_somewhere_on_the_earth_or_nowhere(
-    code: int, xs: tuple[float, float], ys: tuple[float, float]
-) -> None:
+def test_any_extent_is_on_the_earth_or_nowhere(code: int, xs: tuple[float, float], ys: tuple[float, float]) -> None:
     project = functools.partial(projector(code).points, around=(sum(xs) / 2, sum(ys) / 2))
     pieces = extent(min(xs), min(ys), max(xs), max(ys), project)
     assert all(-180 <= lon <= 180 and -90 <= lat <= 90 for piece in pieces for ring in piece for lon, lat in ring)

@@ -46,9 +46,7 @@ def arriving(file: bytes) -> Image.Image | None:
 
 @example("JPEG2000", "L", 8, 257)  # halved twice, 257 rows are 65 to OpenJPEG and 64 to Pillow
 @given(st.sampled_from(FORMATS), st.sampled_from(MODES), st.integers(1, 300), st.integers(1, 300))
-def test_any_picture_arrives_within_the_limits_with_its_aspect(
-    format_: str, mode: str, width: int, height: int
-) -> None:
+def test_any_picture_arrives_within_limits_with_its_aspect(format_: str, mode: str, width: int, height: int) -> None:
     assume(max(width, height) <= 40 * min(width, height))
     source = photo(width, height).convert(mode)
     try:

@@ -202,9 +202,7 @@ NO_FRAMES = [  # test_frame_parser.py and test_conformance.py have all others
 ]
 
 
-async def test_a_client_that_violates_the_websocket_protocol_affects_nobody_else(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_who_violates_the_websocket_protocol_affects_nobody_else(channel: str, join: Join, rest: Rest) -> None:
     witness = await join(channel, front=1)
     for rubbish in NO_FRAMES:
         # Given a registered client

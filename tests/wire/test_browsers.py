@@ -94,9 +94,7 @@ FORGED = [
 ]
 
 
-async def test_by_default_no_page_of_another_site_can_read_write_or_join(
-    stack: Stack, channel: str, join: Join, rest: Rest
-) -> None:
+async def test_no_page_of_another_site_can_read_or_write(stack: Stack, channel: str, join: Join, rest: Rest) -> None:
     for path in READ:
         for origin in (EVIL, "null", "http://["):
             headers = (await rest.fetch(path, Origin=origin)).headers

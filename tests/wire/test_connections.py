@@ -17,9 +17,7 @@ MAX_FRAME_SIZE = 16 * 2**20
 TOO_LARGE = "at most 16.8 MB can be sent here. It was not sent."
 
 
-async def test_an_unknown_channel_is_accepted_and_then_closed_with_its_reason(
-    stack: Stack, channel: str, join: Join
-) -> None:
+async def test_an_unknown_channel_is_closed_after_it_is_accepted(stack: Stack, channel: str, join: Join) -> None:
     witness = await join(channel)
     for name in ("x", "Nulle part é", "100%s", "a b", "<b>", channel + "x"):
         client = await Client.connect(stack.fronts[0].url, name)
@@ -42,9 +40,7 @@ async def test_a_channels_name_may_hold_what_must_be_percent_encoded(join: Join)
         await other.until(text=await one.say())
 
 
-async def test_messages_that_are_too_large_are_answered_and_an_endless_one_closes_its_connection(
-    channel: str, join: Join
-) -> None:
+async def test_too_large_messages_are_answered_and_an_endless_one_ends_its_connection(channel: str, join: Join) -> None:
     # Given a registered client, and a witness
     client, witness = await join(channel, nickname="john"), await join(channel, front=1)
     await witness.count(2)

@@ -22,9 +22,7 @@ async def test_the_newest_messages_are_kept_oldest_first(channel: str, join: Joi
     assert (await join(channel, settled=True)).received[:5] == said[-5:]
 
 
-async def test_cheat_codes_are_broadcast_and_forgotten_and_what_resembles_them_is_kept(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_cheat_codes_are_broadcast_and_only_they_are_forgotten(channel: str, join: Join, rest: Rest) -> None:
     client, other = await join(channel), await join(channel, front=1)
     similar = ["Wizz", "wizz ", "a wizz"]
     for text in (*similar, *CHEAT_CODES):

@@ -158,7 +158,7 @@ async def test_an_invalid_put_names_every_fault(channel: str, rest: Rest) -> Non
     assert await rest.last(channel) == []
 
 
-async def test_the_users_of_a_channel_are_its_registered_ones_sorted_whatever_their_case(
+async def test_the_users_are_the_registered_ones_sorted_in_any_case(
     channel: str, join: Join, rests: list[Rest]
 ) -> None:
     await join(channel)  # who is not registered

@@ -43,7 +43,7 @@ async def test_members_get_the_new_count_of_their_channel(join: Join, fresh_chan
     assert [(m["type"], m.get("nb_users")) for m in stranger.received] == [("nb_users", 1), ("text", None)]
 
 
-async def test_the_count_is_right_after_many_came_and_went_abruptly(
+async def test_the_count_is_right_after_many_came_and_went(
     channel: str, stack: Stack, join: Join, rests: list[Rest]
 ) -> None:
     # Given a client that stays

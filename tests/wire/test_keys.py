@@ -153,9 +153,7 @@ async def test_a_revoked_key_disconnects_its_clients(admin: Admin, stack: Stack,
     assert (await admin.refused("DELETE", f"keys/{key['id']}"))[0] == 404
 
 
-async def test_keys_outlive_fronts_and_what_redis_loses(
-    admin: Admin, stack: Stack, rests: list[Rest], valkey: Valkey
-) -> None:
+async def test_keys_outlive_fronts_and_losses(admin: Admin, stack: Stack, rests: list[Rest], valkey: Valkey) -> None:
     key = await made(admin, "Field")
     await known(rests, key)
     stack.fronts[1].restart()
@@ -185,9 +183,7 @@ ASKED = [
 ]
 
 
-async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
-    admin: Admin, stack: Stack, rests: list[Rest]
-) -> None:
+async def test_no_log_and_no_answer_to_anything_has_a_key(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
     """The fixture of the stack checks the logs at the end."""
     key = await made(admin, "Field")
     await known(rests, key)

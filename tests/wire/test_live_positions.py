@@ -20,7 +20,7 @@ def ended(message: Message) -> bool:
     return bool(message["until"] <= message["timestamp"])
 
 
-async def test_a_live_position_reaches_all_subscribers_until_its_sender_leaves(
+async def test_a_live_position_reaches_subscribers_until_its_sender_leaves(
     join: Join, channel: str, rest: Rest
 ) -> None:
     jane = await join(channel, nickname="jane")

@@ -142,7 +142,7 @@ async def test_clients_cannot_forge_log_lines_nor_are_unreadable_requests_quoted
     assert CANARY not in json.dumps(records)
 
 
-async def test_why_redis_cannot_be_reached_is_logged_without_the_password(
+async def test_a_refusal_of_redis_is_logged_without_the_password(
     open_stack: Callable[..., Stack], valkey: Valkey
 ) -> None:
     # Given a wrong password

@@ -17,9 +17,7 @@ def _kept(message: Message) -> Message:
     return {key: value for key, value in message.items() if key not in REMADE}
 
 
-async def test_messages_reach_everyone_their_sender_included_and_are_stored(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_messages_reach_everyone_also_their_sender_and_are_stored(channel: str, join: Join, rest: Rest) -> None:
     # Given people on both fronts
     sender, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
     stored: list[Message] = []
@@ -92,9 +90,7 @@ async def test_keys_are_kept_changed_and_dropped_as_the_contract_says(channel: s
 # Repeated ids
 
 
-async def test_a_repeated_id_is_not_published_again_and_its_sender_told_what_was(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_a_repeated_id_is_answered_with_what_was_published(channel: str, join: Join, rest: Rest) -> None:
     # Given a client and a bot that do not know whether their texts were published
     client, other = await join(channel), await join(channel, front=1)
     message, put = sample("text", id=str(uuid.uuid4())), sample("text", author="bot", id=str(uuid.uuid4()))

@@ -14,9 +14,7 @@ RIGHT = ["abc", "Jane-Doe_42", "x" * 32]
 WRONG = ["", "ab", "x" * 33, "jane\n", " jane", "Zoé", "١٢٣٤", f"<b>{CANARY}</b>"]
 
 
-async def test_a_nickname_of_the_right_form_is_registered_and_all_others_are_refused(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_only_a_nickname_of_the_right_form_is_registered(channel: str, join: Join, rest: Rest) -> None:
     other = await join(channel, front=1)
     for nickname in RIGHT:
         client = await join(channel)
@@ -75,9 +73,7 @@ async def test_a_second_nickname_gives_up_the_first_unless_it_is_taken(channel: 
     await eventually(lambda: rest.users(channel), ["jane", "john"])
 
 
-async def test_a_client_without_a_nickname_can_write_and_leaves_without_an_exiter(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_a_client_without_a_nickname_writes_and_just_leaves(channel: str, join: Join, rest: Rest) -> None:
     # Given a client that has not registered, and uses any author
     witness, incognito = await join(channel, front=1), await join(channel)
     text = await incognito.say(author="a-stranger")
@@ -92,9 +88,7 @@ async def test_a_client_without_a_nickname_can_write_and_leaves_without_an_exite
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
-async def test_the_channel_is_told_who_left_however_a_connection_ends(
-    ending: str, channel: str, join: Join, rest: Rest
-) -> None:
+async def test_however_a_connection_ends_others_are_told(ending: str, channel: str, join: Join, rest: Rest) -> None:
     # Given jane, and people on both fronts
     neighbour, distant = await join(channel), await join(channel, front=1)
     jane = await join(channel, nickname="jane")
@@ -187,7 +181,7 @@ async def test_a_refused_nickname_is_granted_when_it_is_free(channel: str, join:
 
 
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_reconnecting_client_gets_the_nickname_of_its_dead_connection(
+async def test_a_dead_connection_loses_its_nickname_on_request(
     front: int, channel: str, join: Join, rest: Rest
 ) -> None:
     # Given jane, whose laptop sleeps: it answers no pings; and john, whose nickname somebody else asks for

@@ -91,9 +91,7 @@ async def test_an_invalid_query_is_refused_with_a_reason(channel: str, rest: Res
         assert json.loads(answer.body)["detail"][0]["loc"] == ["query", query.partition("=")[0]]
 
 
-async def test_an_unchanged_feed_is_answered_by_304_until_the_message_is_no_longer_stored(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_an_unchanged_feed_or_file_of_a_message_is_answered_by_304(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     position = await share_position(client)
     paths = [channel_path(channel, FEATURES), channel_path(channel, f"{FEATURES}?type=position")]
@@ -125,9 +123,7 @@ def described(file: Path, content: bytes) -> str:
     return ran.stdout
 
 
-async def test_gdal_reads_the_feed_and_a_messages_three_files(
-    channel: str, join: Join, rest: Rest, tmp_path: Path
-) -> None:
+async def test_gdal_reads_the_feed_and_a_messages_files(channel: str, join: Join, rest: Rest, tmp_path: Path) -> None:
     client = await join(channel)
     await share_position(client)
     wells = layer([feature(point(2600000.5, 1200000), properties={"depth": 12})])

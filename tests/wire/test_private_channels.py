@@ -69,9 +69,7 @@ WRONG_TOKENS = [OTHERS, TOKEN[:-1], TOKEN + "x", f"{TOKEN},{TOKEN}", TOKEN * 100
         *((f"?token={quote(token)}", WRONG) for token in WRONG_TOKENS),
     ],
 )
-async def test_without_a_right_token_clients_are_told_why_they_are_not_there(
-    enter: Join, query: str, told: str
-) -> None:
+async def test_without_a_right_token_clients_are_told_and_closed(enter: Join, query: str, told: str) -> None:
     member = await enter()
     client = await enter(token=None, query=query)
     reason = f"Channel '{PRIVATE}' is private: {told}."

@@ -59,9 +59,7 @@ def _is_listening(host: str, port: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-async def test_processes_may_be_started_and_stopped_before_redis_is(
-    io_loop: IOLoop, start_stack: StartStack, tmp_path: Path
-) -> None:
+async def test_processes_start_and_stop_without_redis(io_loop: IOLoop, start_stack: StartStack, tmp_path: Path) -> None:
     # Given fronts and workers without Redis
     valkey = Valkey(tmp_path)
     stack = start_stack(redis_url=valkey.url, waits=False)
@@ -129,7 +127,7 @@ async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop,
     await namesake.leave()
 
 
-async def test_fronts_on_one_port_share_its_clients_and_a_stopped_one_says_so(
+async def test_fronts_on_one_port_share_clients_and_say_when_they_stop(
     io_loop: IOLoop, start_stack: StartStack
 ) -> None:
     # Given two fronts on one port, and registered clients that connect to it

@@ -72,9 +72,7 @@ def most_different(one: Image.Image, other: Image.Image, cells: int = 4) -> int:
         *((size, size) for size in ((1, 1), (20, 10), (100, 100), (1, 100))),
     ],
 )
-def test_a_picture_is_scaled_to_fit_with_its_aspect_and_never_enlarged(
-    sent: tuple[int, int], arrives: tuple[int, int]
-) -> None:
+def test_a_picture_is_scaled_to_fit_and_never_enlarged(sent: tuple[int, int], arrives: tuple[int, int]) -> None:
     for format_ in ("PNG", "JPEG"):
         assert fitted(encoded(Image.new("RGB", sent, RED), format_), max_size=100).size == arrives
 
@@ -405,9 +403,7 @@ def test_a_raw_photo_is_refused_instead_of_showing_its_preview() -> None:
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1", b"hevc"])
-def test_without_pillow_heif_the_refusal_says_how_to_set_the_phone(
-    brand: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_pillow_heif_a_refusal_tells_how_to_set_a_phone(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_formats, "has_heif", lambda: False)
     refused = reason(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(40))
     assert "HEIC" in refused
@@ -416,9 +412,7 @@ def test_without_pillow_heif_the_refusal_says_how_to_set_the_phone(
 
 @pytest.mark.skipif(not image_formats.has_heif(), reason="HEIC is read where pillow-heif is installed")
 @pytest.mark.parametrize(("orientation", "first_row", "size"), [(1, "top", (200, 150)), (6, "right", (150, 200))])
-def test_an_iphones_photo_is_rotated_once_and_has_no_metadata(
-    orientation: int, first_row: str, size: tuple[int, int]
-) -> None:
+def test_an_iphones_photo_is_rotated_once_and_bare(orientation: int, first_row: str, size: tuple[int, int]) -> None:
     """A HEIC file is rotated by a property of the file, with EXIF that says the same."""
     stored = Image.new("RGB", (250, 188), WHITE)
     stored.paste(RED, (0, 0, 250, 48))  # the first row
@@ -521,9 +515,7 @@ def cut(file: bytes, share: float) -> bytes:
         ("CMYK", {"restart_marker_rows": 1}, (425, 325)),
     ],
 )
-def test_the_existing_part_of_a_truncated_photo_is_shown(
-    mode: str, options: dict[str, Any], size: tuple[int, int]
-) -> None:
+def test_what_arrived_of_a_truncated_photo_is_shown(mode: str, options: dict[str, Any], size: tuple[int, int]) -> None:
     file = encoded(quarters(*size).convert(mode), "JPEG", quality=90, **options)
     whole, part = (fitted(each, max_size=200) for each in (file, cut(file, 0.75)))
     assert part.size == whole.size
@@ -534,9 +526,7 @@ def test_the_existing_part_of_a_truncated_photo_is_shown(
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_photo_is_shown_if_it_lacks_only_its_end_and_refused_with_the_share_of_it_that_arrived(
-    progressive: bool,
-) -> None:
+def test_a_photo_is_shown_if_it_lacks_its_end_and_refused_with_the_share_that_arrived(progressive: bool) -> None:
     file = encoded(photo(450, 350), "JPEG", progressive=progressive, quality=90)
     assert fitted(file.removesuffix(b"\xff\xd9")).tobytes() == fitted(file).tobytes()
     if progressive:  # the fine scans come last
@@ -550,7 +540,7 @@ def test_a_photo_is_shown_if_it_lacks_only_its_end_and_refused_with_the_share_of
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
-def test_the_existing_part_of_a_truncated_screenshot_is_shown(mode: str) -> None:
+def test_what_arrived_of_a_truncated_screenshot_is_shown(mode: str) -> None:
     scene = photo(300, 250).convert(mode)
     arrives = fitted(cut(encoded(scene, "PNG", compress_level=1), 0.8))
     came = (0, 0, 300, 190)
