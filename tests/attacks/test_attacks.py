@@ -317,8 +317,8 @@ async def test_unread_histories_are_bounded_in_memory(io_loop: IOLoop, start_sta
             await user.client.send(**sample("model", model_name=str(number), raw_xml="x" * part))
             await user.client.until(type="model", model_name=str(number))
         before, most = house.resident_bytes(), 0
-        # When three hundred clients request it and do not read, while others send messages, so that histories differ
-        async with house.attacked("unread_histories", number=300) as attack:
+        # When a hundred clients request it and do not read, while others send messages, so that histories differ
+        async with house.attacked("unread_histories", number=100) as attack:
 
             def is_over() -> bool:
                 nonlocal most
