@@ -38,7 +38,7 @@ LOW = {
     "ws_ping_timeout": 10,
 }
 ADDRESSES = itertools.count()
-ROUNDS = 20  # minimum during an attack
+ROUNDS = 8  # minimum during an attack
 PAUSE_SECONDS = 0.05  # between two texts
 
 
