@@ -26,6 +26,7 @@ Read = Callable[..., Awaitable[EventsReader]]
 @pytest.fixture(scope="module")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     with open_stack(
+        heavy=0,
         channels=",".join([*CHANNELS, PRIVATE]),
         channel_tokens=f"{PRIVATE}:{TOKEN}",
         max_connections_per_address=CONNECTIONS,

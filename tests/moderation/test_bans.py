@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tornado.ioloop import IOLoop
 from websockets.exceptions import InvalidStatus
 
+from tests.conftest import StackFactory
 from tests.moderation.conftest import ANOTHER_CHANNEL, Join
-from tests.support.admin import Admin
+from tests.support.admin import TOKEN, Admin
 from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import Stack
@@ -119,26 +121,27 @@ async def said_by(admin: Admin, channel: str) -> bool:
     return text in client.texts()
 
 
-async def test_a_banned_address_has_nothing_more_published(
-    stack: Stack, channel: str, join: Join, admin: Admin
-) -> None:
+async def test_a_banned_address_has_nothing_more_published(io_loop: IOLoop, start_stack: StackFactory) -> None:
     # Given a client whose photos wait for a worker
-    (heavy,) = (worker for worker in stack.workers if "heavy" in worker.name)
-    jane, pest = await join(channel), await join(channel, nickname="pest", local_addr=("127.0.0.41", 0))
+    stack = start_stack(channels="QGIS", admin_token=TOKEN)
+    url, (heavy,) = stack.fronts[0].url, stack.heavy
+    jane, pest = await Client.connect(url, "QGIS"), await Client.connect(url, "QGIS", local_addr=("127.0.0.41", 0))
+    await pest.register("pest")
     heavy.freeze()
-    try:
-        for _ in range(5):
-            await pest.send(**sample("image", author="pest"))
-        await pest.send(type="bbox")
-        await pest.refusal()  # all of them have been received
-        # When the address is banned
-        async with banned(admin, address="127.0.0.41", seconds=600):
-            await pest.closed()
-    finally:
-        heavy.wake()
+    for _ in range(5):
+        await pest.send(**sample("image", author="pest"))
+    await pest.send(type="bbox")
+    await pest.refusal()  # all of them have been received
+    # When the address is banned
+    admin = Admin(url)
+    await admin.act("POST", "bans", {"address": "127.0.0.41", "seconds": 600})
+    await pest.closed()
+    heavy.wake()
     # Then the one in flight is the last, followed by the release of the nickname
     await jane.until(type="exiter", exiter="pest")
     assert sum(m["type"] == "image" for m in jane.received) == 1
+    await jane.leave()
+    admin.close()
 
 
 async def test_a_ban_expires(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:

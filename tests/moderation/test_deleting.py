@@ -71,8 +71,8 @@ async def test_deleting_all_messages_spares_later_ones(
 ) -> None:
     jane = await join(channel, front=1)
     said = await say(jane, 7)
-    await jane.send(**sample("image"))
-    await jane.until(type="image")
+    await jane.send(**sample("script"))
+    await jane.until(type="script")
     assert await admin.act("DELETE", below(channel, "messages")) == {"deleted": 5}
     (later,) = await say(jane)
     for front, rest in enumerate(rests):
