@@ -47,6 +47,38 @@ def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
     client.close()
 
 
+# The path of the instance itself
+
+
+async def test_every_path_but_the_operators_is_answered_with_and_without_the_base(rest: Rest) -> None:
+    for path in EVERY_PATH:
+        below, without = await rest.fetch(BASE + path), await rest.fetch(path)
+        assert (below.code, below.body) == (200, without.body), path
+    for unknown in (BASE + "/nowhere", "/chatter/rules"):
+        assert (await rest.fetch(unknown)).code == 404
+    for path in ("/metrics", "/admin/bans"):
+        for asked, code in ((path, 200), (BASE + path, 404), (f"{BASE}/{path}", 404)):
+            assert (await rest.fetch(asked, Authorization=f"Bearer {TOKEN}")).code == code, asked
+
+
+async def test_the_openapi_document_names_the_base(rest: Rest) -> None:
+    document = await rest.get(BASE + "/openapi.json")
+    assert document["servers"] == [{"url": BASE}]
+    assert (await rest.get(BASE + "/map"))["code"] == f"{BASE}/web/built/map.js"
+    assert document["paths"]["/metrics"]["get"]["servers"] == [{"url": "/"}]
+    assert "servers" not in document["paths"]["/rules"]["get"]
+
+
+async def test_messages_are_exchanged_below_the_base(stack: Stack) -> None:
+    for slash in ("", "/"):
+        jane = await Client.connect(stack.fronts[0].url + BASE + slash, "QGIS")
+        await jane.until(text=await jane.say())
+        await jane.leave()
+
+
+# Keys
+
+
 async def made(admin: Admin, *channels: str, **given: Any) -> dict[str, Any]:
     key: dict[str, Any] = await admin.act("POST", "keys", {"channels": channels, **given})
     secrets.append(key["key"])
@@ -209,32 +241,3 @@ async def test_invalid_requests_for_keys_are_refused_with_a_reason(admin: Admin)
     ):
         status, detail = await admin.refused("POST", "keys", body)
         assert (status, said in json.dumps(detail)) == (422, True), detail
-
-
-# The path of the instance itself
-
-
-async def test_every_path_but_the_operators_is_answered_with_and_without_the_base(rest: Rest) -> None:
-    for path in EVERY_PATH:
-        below, without = await rest.fetch(BASE + path), await rest.fetch(path)
-        assert (below.code, below.body) == (200, without.body), path
-    for unknown in (BASE + "/nowhere", "/chatter/rules"):
-        assert (await rest.fetch(unknown)).code == 404
-    for path in ("/metrics", "/admin/bans"):
-        for asked, code in ((path, 200), (BASE + path, 404), (f"{BASE}/{path}", 404)):
-            assert (await rest.fetch(asked, Authorization=f"Bearer {TOKEN}")).code == code, asked
-
-
-async def test_the_openapi_document_names_the_base(rest: Rest) -> None:
-    document = await rest.get(BASE + "/openapi.json")
-    assert document["servers"] == [{"url": BASE}]
-    assert (await rest.get(BASE + "/map"))["code"] == f"{BASE}/web/built/map.js"
-    assert document["paths"]["/metrics"]["get"]["servers"] == [{"url": "/"}]
-    assert "servers" not in document["paths"]["/rules"]["get"]
-
-
-async def test_messages_are_exchanged_below_the_base(stack: Stack) -> None:
-    for slash in ("", "/"):
-        jane = await Client.connect(stack.fronts[0].url + BASE + slash, "QGIS")
-        await jane.until(text=await jane.say())
-        await jane.leave()
