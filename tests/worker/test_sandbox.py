@@ -96,12 +96,6 @@ def divide(one: int, *, by: int) -> float:
     return one / by
 
 
-def compute(seconds: float) -> None:
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        pass
-
-
 def write_to_the_standard_error(words: str) -> None:
     os.write(2, words.encode())
     print(words, file=sys.stderr, flush=True)
@@ -154,10 +148,11 @@ async def test_exceptions_are_raised_and_do_not_end_the_child(sandbox: Sandbox) 
 
 async def test_only_cpu_time_counts_for_each_run_separately_and_who_exceeds_it_is_ended() -> None:
     """A child that waits for the processor counts like one that sleeps."""
-    async with opened(seconds=0.4, preload=(__name__,)) as sandbox:
-        await sandbox.run(compute, 0.25)
+    compute = "import time\nend = time.process_time() + 0.25\nwhile time.process_time() < end: pass"
+    async with opened(seconds=0.4) as sandbox:
+        await sandbox.run(exec, compute)
         await sandbox.run(time.sleep, 0.5)
-        await sandbox.run(compute, 0.25)
+        await sandbox.run(exec, compute)
         with pytest.raises(TimedOut, match=r"more than 0\.4 seconds of CPU time"):
             await sandbox.run(sum, range(10**12))  # hours in C, which heeds no signals
 
