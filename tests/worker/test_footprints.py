@@ -42,6 +42,16 @@ def test_an_extent_across_the_antimeridian_is_cut_there() -> None:
     assert checked_area(pieces) == pytest.approx(17.967 * 8.983, rel=0.01)
 
 
+def test_a_ring_becomes_as_many_pieces_as_it_crosses_and_keeps_its_holes() -> None:
+    pieces = polygon([square(180, 0, 10), square(180, 0, 5), square(172, 0, 1)], project(4326, 0, 0))
+    assert checked_area(pieces) == pytest.approx(400 - 100 - 4)
+    assert sorted(map(len, pieces)) == [1, 2]
+    horseshoe = [(170, 0), (190, 0), (190, 3), (175, 3), (175, 6), (190, 6), (190, 9), (170, 9), (170, 0)]
+    pieces = polygon([horseshoe], project(4326, 0, 0))
+    assert len(pieces) == 3
+    assert checked_area(pieces) == pytest.approx(20 * 9 - 15 * 3)
+
+
 def test_a_ring_that_touches_the_antimeridian_is_not_cut() -> None:
     east, west = [(170, 0), (180, 5), (170, 10), (170, 0)], [(-170, 0), (-180, 5), (-170, -5), (-170, 0)]
     for ring in (square(175, 0, 5), square(-175, 0, 5), east, west):

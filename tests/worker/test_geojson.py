@@ -109,7 +109,7 @@ LAYERS = {
     "half an extent, and none": layer(
         [feature(POINT, bbox=extent) for extent in ([1.0, 2.0, None, 4.0], [None] * 4, None, [])]
     ),
-    "a layer of ArcGIS": layer([feature(POINT)], properties={"exceededTransferLimit": True}),
+    "a layer of ArcGIS": layer([feature(POINT), feature(None)], properties={"exceededTransferLimit": True}),
     "a layer of GDAL": layer([feature(POINT)], name="wells", description=None, xy_coordinate_resolution=1e-07),
     "members of other types": layer(
         [feature(POINT, coordinates=[0, 0], geometries=[], features=[])], geometry=None, coordinates=[], geometries=[]
