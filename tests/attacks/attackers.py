@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,8 +28,8 @@ PATIENCE = 60.0  # seconds; only an attack that the server does not stop takes a
 Answer = tuple[int, dict[str, str], bytes]  # status, headers in lower case, body
 
 
-def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, mask: bool = True) -> bytes:
-    return Frame(opcode, payload, fin).serialize(mask=mask)
+def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True) -> bytes:
+    return Frame(opcode, payload, fin).serialize(mask=True)
 
 
 def handshake(address: str, channel: str = CHANNEL, query: str = "") -> bytes:
@@ -153,21 +153,12 @@ def idle(attacker: Attacker, number: int, asks: bool = False) -> Any:
     return number
 
 
-def slow_headers(attacker: Attacker, number: int) -> Any:
-    """Slowloris: send the headers of a request endlessly, a little at a time."""
-    return _drip(attacker, number, b"GET /status HTTP/1.1\r\nHost: chat\r\nX-Wait: ")
-
-
-def slow_bodies(attacker: Attacker, number: int) -> Any:
-    """Announce a body, and send it byte by byte."""
-    return _drip(attacker, number, b"PUT /channel/QGIS/text HTTP/1.1\r\nHost: chat\r\nContent-Length: 1000\r\n\r\n")
-
-
-def _drip(attacker: Attacker, number: int, beginning: bytes) -> int:
+def drip(attacker: Attacker, number: int, beginning: str) -> Any:
+    """Slowloris: begin that many requests, and send their rest endlessly, a byte at a time."""
     left = []
     for _ in range(number):
         one = attacker.connect()
-        one.sendall(beginning)
+        one.sendall(beginning.encode())
         one.setblocking(False)
         left.append(one)
     deadline = time.monotonic() + PATIENCE
@@ -185,11 +176,6 @@ def _sends(connection: socket.socket, data: bytes) -> bool:
     except OSError:
         return False
     return True
-
-
-def silent(attacker: Attacker, address: str, number: int) -> Any:
-    """Half-open connections: the client is gone without closing. Waits until the server notices."""
-    return until_ended([attacker.websocket(address) for _ in range(number)])
 
 
 # Messages
@@ -280,18 +266,13 @@ def puts(attacker: Attacker, address: str, number: int, enough: int) -> Any:
 # Frames
 
 
-def unmasked(attacker: Attacker, address: str) -> Any:
-    return _ended_by(attacker, address, [frame(b'{"type": "text"}', mask=False)])
-
-
-def announced_too_large(attacker: Attacker, address: str, size: int) -> Any:
-    return _ended_by(attacker, address, [b"\x81\xff" + struct.pack(">Q", size)])
-
-
 def endless(attacker: Attacker, address: str, size: int) -> Any:
     """Send a message in fragments of that size that never ends."""
-    pieces = (frame(bytes(size), Opcode.CONT if number else Opcode.TEXT, fin=False) for number in range(10**9))
-    return _ended_by(attacker, address, pieces)
+    one = attacker.websocket(address)
+    with suppress(ConnectionError):
+        for number in range(10**9):
+            one.sendall(frame(bytes(size), Opcode.CONT if number else Opcode.TEXT, fin=False))
+    return until_ended([one]) == 1
 
 
 def in_fragments(attacker: Attacker, addresses: Sequence[str], each: int, fragments: int) -> Any:
@@ -329,14 +310,6 @@ def _is_refused(connection: socket.socket) -> bool:
             return False
         received += part
     return True
-
-
-def _ended_by(attacker: Attacker, address: str, frames: Any) -> bool:
-    one = attacker.websocket(address)
-    with suppress(ConnectionError):
-        for data in frames:
-            one.sendall(data)
-    return until_ended([one]) == 1
 
 
 # Memory
@@ -427,16 +400,6 @@ def _is_reset(connection: socket.socket) -> bool:
     return state != 1  # TCP_ESTABLISHED
 
 
-ATTACKS: dict[str, Callable[..., Any]] = {
-    attack.__name__: attack
-    for attack in (
-        *(connections, resets, idle, slow_headers, slow_bodies, silent, flood, puts, wrong),
-        *(unmasked, announced_too_large, endless, in_fragments, unfinished, unfinished_bodies, returns),
-        *(slow_readers, unread_histories),
-    )
-}
-
-
 @contextmanager
 def _held(attacker: Attacker) -> Iterator[None]:
     try:
@@ -447,12 +410,9 @@ def _held(attacker: Attacker) -> Iterator[None]:
             one.close()
 
 
-def main(name: str, port: int, options: dict[str, Any]) -> None:
+if __name__ == "__main__":
+    name, port, options = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
     attacker = Attacker(port)
     with _held(attacker):
-        print(json.dumps(ATTACKS[name](attacker, **options)), flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))
+        print(json.dumps(globals()[name](attacker, **options)), flush=True)
     os._exit(0)

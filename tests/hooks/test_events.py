@@ -26,6 +26,7 @@ Read = Callable[..., Awaitable[EventsReader]]
 @pytest.fixture(scope="module")
 def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
     with open_stack(
+        heavy=0,
         channels=",".join([*CHANNELS, PRIVATE]),
         channel_tokens=f"{PRIVATE}:{TOKEN}",
         max_connections_per_address=CONNECTIONS,
@@ -147,7 +148,7 @@ async def test_readers_count_among_the_connections_of_their_address(channel: str
     await eventually(status, 200)
 
 
-async def test_a_reader_that_does_not_read_or_sends_more_is_closed(
+async def test_a_reader_that_does_not_read_or_sends_is_closed(
     stack: Stack, channel: str, join: Join, rest: Rest
 ) -> None:
     # Given a reader that does not read, and one that sends another request
@@ -175,7 +176,7 @@ async def test_a_reader_that_does_not_read_or_sends_more_is_closed(
     deaf_writer.close()
 
 
-async def test_a_stream_has_keepalives_and_its_end_says_when_to_reconnect(
+async def test_a_stream_has_keepalives_and_a_time_to_reconnect(
     stack: Stack, channel: str, join: Join, read: Read
 ) -> None:
     jane, reader = await join(channel), await read(channel)

@@ -1,8 +1,6 @@
 """Outgoing hooks: posts are signed, in order, retried after a fault, and finally dead-lettered."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +12,8 @@ from tests.hooks.receiver import SECRET, Receiver, answer
 from tests.support.admin import TOKEN, Admin, below
 from tests.support.client import Client
 from tests.support.contract import CANARY, sample
-from tests.support.processes import HOST, ROOT, Process, Stack, _environment
+from tests.support.fork_server import run
+from tests.support.processes import HOST, Process, Stack, _environment
 from tests.support.waiting import DEADLINE, LOOK, until
 
 HIDDEN = f"/{CANARY}"  # addresses contain secrets
@@ -44,10 +43,9 @@ class Posting:
 
     async def letters(self, act: str, *places: str, fails: bool = False) -> str:
         """The output of `gischat dead-letters --hooks`."""
-        command = [sys.executable, "-m", "gischat", "dead-letters", "--hooks", act, *places]
+        command = ("-m", "gischat", "dead-letters", "--hooks", act, *places)
         environment = _environment({**self.stack.settings, **self.settings})
-        given = {"env": environment, "cwd": ROOT, "capture_output": True, "text": True}
-        ran = await asyncio.to_thread(subprocess.run, command, **given)
+        ran = await asyncio.to_thread(run, *command, **environment)
         assert ran.returncode == int(fails), ran.stderr
         return ran.stderr if fails else ran.stdout
 
@@ -98,12 +96,7 @@ def start(stack: Stack) -> Iterator[Start]:
 async def test_each_address_receives_all_messages_in_order_despite_a_crash(start: Start, receiver: Receiver) -> None:
     # Given an address that answers, and one that accepts slowly
     fast, slow = (HIDDEN + path for path in ("/fast", "/slow"))
-    receiver.answers[slow] = [
-        answer("503 Busy", "Retry-After: 0"),
-        answer("429 Too Many"),
-        b"nonsense\r\n\r\n",
-        b"",
-    ]
+    receiver.answers[slow] = [answer("503 Busy", "Retry-After: 0"), answer("429 Too Many"), b"nonsense\r\n\r\n", b""]
     posting = start("first", receiver.url(fast), receiver.url(slow))
     async with receiver:
         jane = await posting.join()

@@ -24,7 +24,7 @@ Visit = Callable[..., Any]
 def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
     """A stack of two fronts and two workers, with moderation."""
     others, tokens = [ANOTHER_CHANNEL, PRIVATE_CHANNEL], f"{PRIVATE_CHANNEL}:s3cret"
-    options = {"fronts": 2, "light": 2, "heavy": 1, "channel_tokens": tokens, "admin_token": TOKEN}
+    options = {"fronts": 2, "light": 2, "heavy": 0, "channel_tokens": tokens, "admin_token": TOKEN}
     with Stacks(open_stack, FRESH_CHANNELS, others, **options) as stacks:
         yield stacks
 

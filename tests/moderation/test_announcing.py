@@ -3,8 +3,6 @@
 import uuid
 from typing import Any
 
-import pytest
-
 from tests.moderation.conftest import Join
 from tests.support.admin import Admin, acts, below
 from tests.support.contract import sample, words
@@ -12,27 +10,24 @@ from tests.support.processes import Stack
 from tests.support.rest import Rest
 
 
-async def test_an_announcement_is_a_text_like_all_others(
-    channel: str, join: Join, rests: list[Rest], admin: Admin
+async def test_an_announcement_is_a_text_and_comes_once(
+    stack: Stack, channel: str, join: Join, rests: list[Rest], admin: Admin
 ) -> None:
     clients = [await join(channel, front=front) for front in (0, 1)]
-    answer = await admin.act("POST", below(channel, "announcements"), {"text": (text := words())})
-    (published,) = answer["published"]
-    assert published["channel"] == channel
-    for client, rest in zip(clients, rests, strict=True):
-        message = await client.until(type="text")  # a strict client has checked its keys
-        assert (message["id"], message["author"], message["text"]) == (published["id"], "gischat", text)
-        assert await rest.last(channel) == [message]
-
-
-async def test_a_repeated_announcement_is_published_once(channel: str, join: Join, admin: Admin) -> None:
-    client = await join(channel)
     body = {"text": words(), "id": str(uuid.uuid4())}
     for _ in range(2):
         answer = await admin.act("POST", below(channel, "announcements"), body)
         assert answer["published"] == [{"channel": channel, "id": body["id"]}]
-    await client.until(id=body["id"])
-    await client.nothing_before(await client.say())
+    for client, rest in zip(clients, rests, strict=True):
+        message = await client.until(type="text")  # a strict client has checked its keys
+        assert (message["id"], message["author"], message["text"]) == (body["id"], "gischat", body["text"])
+        assert await rest.last(channel) == [message]
+    marker = await clients[0].say()
+    for client in clients:
+        await client.nothing_before(marker)
+    # It is logged without its text
+    assert [told["act"] for told in acts(stack.fronts[0])] == ["announce"] * 2
+    stack.assert_quiet_logs()
 
 
 async def test_clients_cannot_write_with_the_instances_nickname(channel: str, join: Join, rest: Rest) -> None:
@@ -43,14 +38,8 @@ async def test_clients_cannot_write_with_the_instances_nickname(channel: str, jo
     assert (await rest.put_text(channel, sample("text", author="gischat"))).code == 403
 
 
-@pytest.mark.parametrize("body", [{}, {"text": "x" * 256}, {"text": 1}, {"text": "a", "id": "b"}, []])
-async def test_an_invalid_text_is_not_announced(channel: str, admin: Admin, rest: Rest, body: Any) -> None:
-    response = await admin.ask("POST", below(channel, "announcements"), body)
-    assert response.code == 422
+async def test_an_invalid_text_is_not_announced(channel: str, admin: Admin, rest: Rest) -> None:
+    bodies: list[Any] = [{}, {"text": "x" * 256}, {"text": 1}, {"text": "a", "id": "b"}, []]
+    for body in bodies:
+        assert (await admin.ask("POST", below(channel, "announcements"), body)).code == 422
     assert await rest.last(channel) == []
-
-
-async def test_an_announcement_is_logged_without_its_text(stack: Stack, channel: str, admin: Admin) -> None:
-    await admin.act("POST", below(channel, "announcements"), {"text": words()})
-    assert [told["act"] for told in acts(stack.fronts[0])] == ["announce"]
-    stack.assert_quiet_logs()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,23 @@ async def run(url: str, directory: Path, *arguments: str, **environment: str) ->
     return ran
 
 
-async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Join, rest: Rest) -> None:
-    """One test for many requests, because each is a process; other tests check their effects on the server."""
+Done = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def done(url: str, tmp_path: Path) -> Done:
+    """The output of a command that succeeds."""
 
     async def done(*arguments: str) -> str:
         ran = await run(url, tmp_path, *arguments)
         assert (ran.status, ran.err) == (0, ""), arguments
         return ran.out
 
+    return done
+
+
+async def test_a_moderators_day(done: Done, channel: str, join: Join, rest: Rest) -> None:
+    """One test for many requests, because each is a process; other tests check their effects on the server."""
     jane = await join(channel, front=1, nickname="jane")
     pest = await join(channel, nickname="pest")
     text = await pest.say(author="pest")
@@ -74,38 +84,31 @@ async def test_a_moderators_day(url: str, tmp_path: Path, channel: str, join: Jo
     assert await done("thaw", channel) == f"{channel} is not frozen, as it was before.\n"
 
 
-async def test_keys_are_made_listed_and_revoked(url: str, tmp_path: Path) -> None:
-    async def done(*arguments: str) -> str:
-        ran = await run(url, tmp_path, "keys", *arguments)
-        assert (ran.status, ran.err) == (0, ""), arguments
-        return ran.out
-
+async def test_keys_are_made_listed_and_revoked(done: Done) -> None:
     # Shown once
-    told = await done("make", PRIVATE_CHANNEL, "--for", "2h", "--note", "Équipe Nord")
+    told = await done("keys", "make", PRIVATE_CHANNEL, "--for", "2h", "--note", "Équipe Nord")
     (id,) = re.findall(r"^Key (\w{12}) opens Entre nous until 20", told)
     (key,) = re.findall(r"/k/(\w{40})\n", told)
-    listed = await done()
+    listed = await done("keys")
     (row,) = [line for line in listed.splitlines() if line.startswith(id)]
     assert re.split(r"  +", row)[1::3] == [PRIVATE_CHANNEL, "Équipe Nord"]
     assert key not in listed
     # By its id, or by the key itself
-    assert (await done("revoke", id)).startswith(f"Revoked: {id}.")
-    other = json.loads(await done("make", PRIVATE_CHANNEL, "--json"))
-    assert other["id"] in await done("revoke", f"https://chat.example.org/k/{other['key']}/")
-    assert {id, other["id"]}.isdisjoint(one["id"] for one in json.loads(await done("--json")))
+    assert (await done("keys", "revoke", id)).startswith(f"Revoked: {id}.")
+    other = json.loads(await done("keys", "make", PRIVATE_CHANNEL, "--json"))
+    assert other["id"] in await done("keys", "revoke", f"https://chat.example.org/k/{other['key']}/")
+    assert {id, other["id"]}.isdisjoint(one["id"] for one in json.loads(await done("keys", "--json")))
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
         (["delete", ANOTHER_CHANNEL, "8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"], 1, "There is no message"),
-        (["messages", "nowhere"], 1, "Channel 'nowhere' not registered"),
         (["ban", "300.1.2.3"], 1, "address: Not an address or network"),
         (["ban", "jane", "--for", "long"], 2, "'long' is no duration"),
         (["delete", ANOTHER_CHANNEL], 2, "required"),
         (["keys", "make", ANOTHER_CHANNEL], 1, f"'{ANOTHER_CHANNEL}' is no private channel"),
         (["keys", "revoke", "0123456789ab"], 1, "There is no key"),
-        (["dance"], 2, "invalid choice"),
         (["--url", "http://127.0.0.1:1", "bans"], 69, "http://127.0.0.1:1 does not answer"),
         (["--url", "chat.example.org", "bans"], 78, "is no address of a server"),
         (["bans", "--token-file", "nowhere"], 78, "the token cannot be read"),
@@ -125,16 +128,12 @@ async def test_the_token_and_the_url_are_read_from_the_usual_places(url: str, tm
     assert (await run("", tmp_path, "bans", ADMIN_TOKEN="")).status == 0
     # From a separate file
     (tmp_path / "token").write_text(f"{TOKEN}\n")
-    assert (
-        await run(url, tmp_path, "bans", "--token-file", "token", ADMIN_TOKEN="another-token-altogether")
-    ).status == 0
+    assert (await run(url, tmp_path, "bans", "--token-file", "token", ADMIN_TOKEN=TOKEN[::-1])).status == 0
     # From the port of the local front
     assert (await run("", tmp_path / "..", "bans", PORT=url.rpartition(":")[2])).status == 0
 
 
 async def test_a_missing_or_wrong_token_is_explained(house: Stack, tmp_path: Path) -> None:
-    url = house.fronts[1].url
-    ran = await run(url, tmp_path, "bans", ADMIN_TOKEN="")
-    assert (ran.status, "there is no ADMIN_TOKEN" in ran.err) == (78, True)
-    ran = await run(url, tmp_path, "bans", ADMIN_TOKEN="another-token-altogether")
-    assert (ran.status, "missing or wrong" in ran.err) == (77, True)
+    for token, status, words in (("", 78, "there is no ADMIN_TOKEN"), (TOKEN[::-1], 77, "missing or wrong")):
+        ran = await run(house.fronts[1].url, tmp_path, "bans", ADMIN_TOKEN=token)
+        assert (ran.status, words in ran.err) == (status, True)

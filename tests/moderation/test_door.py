@@ -8,26 +8,16 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from gischat.front.auth.failed_attempts import MAX_FAILURES
+from gischat.front.descriptions.admin_paths import ADMIN_PATHS
 from gischat.timings import Timings
 from tests.support.admin import TOKEN, Admin
 from tests.support.processes import Stack, run_to_end
 from tests.support.rest import Rest
 
-PATHS = [
-    ("GET", "channels"),
-    ("GET", "channels/QGIS/messages"),
-    ("DELETE", "channels/QGIS/messages"),
-    ("DELETE", "channels/QGIS/messages/8f2bd5a4-0d5a-4f7c-9c3a-0b1d8a3b6a11"),
-    ("PUT", "channels/QGIS/freeze"),
-    ("DELETE", "channels/QGIS/freeze"),
-    ("POST", "channels/QGIS/announcements"),
-    ("DELETE", "channels/QGIS/users/jane"),
-    ("POST", "announcements"),
-    ("DELETE", "users/jane"),
-    ("GET", "connections"),
-    ("GET", "bans"),
-    ("POST", "bans"),
-    ("DELETE", "bans/jane"),
+OPERATIONS = [
+    (method.upper(), path.removeprefix("/admin/").replace("{channel}", "QGIS"))
+    for path, item in ADMIN_PATHS.items()
+    for method in item
 ]
 
 
@@ -38,19 +28,13 @@ async def test_without_a_token_of_the_instances_there_is_nothing_there(open_stac
         unknown = await rest.fetch("/nowhere")
         # Then each path of moderation is not found, with any token
         for admin in admins:
-            for method, path in [*PATHS, ("OPTIONS", "bans"), ("GET", "")]:
+            for method, path in [*OPERATIONS, ("OPTIONS", "bans"), ("GET", "")]:
                 answer = await admin.ask(method, path)
                 assert (answer.code, answer.body) == (unknown.code, unknown.body), (method, path)
                 assert sorted(answer.headers) == sorted(unknown.headers)
         assert not [path for path in (await rest.get("/openapi.json"))["paths"] if "admin" in path]
         for one in (rest, *admins):
             one.close()
-
-
-async def admin_from(stack: Stack, authorization: str | None) -> Admin:
-    admin = Admin(stack.fronts[0].url)
-    admin.headers = {} if authorization is None else {"Authorization": authorization}
-    return admin
 
 
 @pytest.fixture
@@ -63,9 +47,12 @@ def front(house: Stack) -> Iterator[Stack]:
 
 async def test_requests_without_the_token_are_refused(front: Stack) -> None:
     wrong = [None, TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Bearer é"]
-    admins = [await admin_from(front, authorization) for authorization in wrong]
+    rest = Rest(front.fronts[0].url)
+    headers = [{} if authorization is None else {"Authorization": authorization} for authorization in wrong]
     begun = time.monotonic()
-    answers = await asyncio.gather(*(admin.ask("POST", "announcements", {"text": "hello"}) for admin in admins))
+    answers = await asyncio.gather(
+        *(rest.fetch("/admin/announcements", "POST", '{"text": "hello"}', **one) for one in headers)
+    )
     # Then all get 401, slowly, and nothing was done
     assert time.monotonic() - begun >= Timings().wrong_token
     for answer in answers:
@@ -73,14 +60,13 @@ async def test_requests_without_the_token_are_refused(front: Stack) -> None:
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         assert "Access-Control-Allow-Origin" not in answer.headers
     # … a token in the query is refused, too
-    assert (await admins[0].ask("GET", f"bans?token={TOKEN}&access_token={TOKEN}")).code == 401
+    assert (await rest.fetch(f"/admin/bans?token={TOKEN}&access_token={TOKEN}")).code == 401
     log = front.fronts[0].new_log()
     assert log.count("a wrong admin token from 127.0.0.1") == len(wrong) + 1
     assert TOKEN not in log
     # … and the right one is accepted, with its scheme in any case
-    assert (await (await admin_from(front, f"bearer {TOKEN}")).ask("GET", "bans")).code == 200
-    for admin in admins:
-        admin.close()
+    assert (await rest.fetch("/admin/bans", Authorization=f"bearer {TOKEN}")).code == 200
+    rest.close()
 
 
 async def test_an_address_that_guesses_is_blocked_for_a_while(front: Stack) -> None:
@@ -98,9 +84,9 @@ async def test_an_address_that_guesses_is_blocked_for_a_while(front: Stack) -> N
         one.close()
 
 
-@pytest.mark.parametrize("token", ["short", "with spaces in between it", "ümlaute-ümlaute-ümlaute"])
-def test_a_token_that_is_none_is_found_at_the_start(tmp_path, token: str) -> None:  # type: ignore[no-untyped-def]
-    process = run_to_end("gischat", directory=tmp_path, admin_token=token)
-    assert process.exit_status == 78
-    assert "ADMIN_TOKEN: Must have at least 16 letters" in process.whole_log()
-    assert token not in process.whole_log()
+def test_a_token_that_is_none_is_found_at_the_start(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    for token in ("short", "with spaces in between it", "ümlaute-ümlaute-ümlaute"):
+        process = run_to_end("gischat", directory=tmp_path, admin_token=token)
+        assert process.exit_status == 78
+        assert "ADMIN_TOKEN: Must have at least 16 letters" in process.whole_log()
+        assert token not in process.whole_log()

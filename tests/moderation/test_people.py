@@ -4,8 +4,6 @@ import time
 from typing import Any
 from urllib.parse import quote
 
-import pytest
-
 from tests.moderation.conftest import Join
 from tests.support.admin import Admin, acts, below
 from tests.support.processes import Stack
@@ -33,23 +31,34 @@ async def test_the_connections_of_all_fronts_are_listed(channel: str, join: Join
         assert answer["missing"] == []
 
 
-@pytest.mark.parametrize("front", [0, 1])
-async def test_a_nickname_is_disconnected_on_any_front(channel: str, join: Join, admin: Admin, front: int) -> None:
-    jane, john = await join(channel, front=front, nickname="jane"), await join(channel, front=1, nickname="john")
-    assert await admin.act("DELETE", below(channel, "users/jane?reason=No%20advertising.")) == {
-        "disconnected": [channel]
-    }
-    told = "Disconnected by a moderator. No advertising. To come back, disconnect and connect again."
-    assert await jane.refusal() == told
-    assert await jane.closed() == (1008, "Disconnected by a moderator. No advertising.")
-    await john.until(type="exiter", exiter="jane")
-    await john.count(1)
-    await john.until(text=await john.say())
-    # And may reconnect, because it is not banned
-    await join(channel, nickname="jane")
+async def test_a_nickname_is_disconnected(stack: Stack, channel: str, join: Join, admin: Admin, other: Admin) -> None:
+    john = await join(channel, front=1, nickname="john")
+    for front in (0, 1):
+        jane = await join(channel, front=front, nickname="jane")
+        answer = await admin.act("DELETE", below(channel, "users/Jane?reason=No%20advertising."))
+        assert answer == {"disconnected": [channel]}
+        told = "Disconnected by a moderator. No advertising. To come back, disconnect and connect again."
+        assert await jane.refusal() == told
+        assert await jane.closed() == (1008, "Disconnected by a moderator. No advertising.")
+        await john.until(type="exiter", exiter="jane")
+        await john.count(1)
+        await john.until(text=await john.say())
+    # She may reconnect, because she is not banned; a close reason fits its frame
+    jane = await join(channel, nickname="jane")
+    await other.act("DELETE", below(channel, "users/jane?reason=" + "%C3%A9" * 200))
+    code, reason = await jane.closed()
+    assert code == 1008
+    assert str(reason).startswith("Disconnected by a moderator. éé")
+    # It is logged with its moderator and subject
+    (logged,) = acts(stack.fronts[1])
+    assert (logged["act"], logged["moderator"], logged["nickname"]) == ("disconnect", "otto", "jane")
+    # Nobody else is found
+    for path in (below(channel, "users/joan"), "users/nobody"):
+        status, refused = await admin.refused("DELETE", path)
+        assert (status, refused.startswith("Nobody is registered as")) == (404, True)
 
 
-async def test_a_nickname_is_disconnected_in_all_channels(
+async def test_a_nickname_is_disconnected_everywhere(
     channel: str, fresh_channels: Any, join: Join, admin: Admin
 ) -> None:
     others = [channel, next(fresh_channels)]
@@ -60,30 +69,3 @@ async def test_a_nickname_is_disconnected_in_all_channels(
     for client in here:
         assert await client.closed() == (1008, "Disconnected by a moderator.")
     await stays.until(text=await stays.say())
-
-
-async def test_the_close_reason_fits_its_frame(channel: str, join: Join, admin: Admin) -> None:
-    jane = await join(channel, nickname="jane")
-    await admin.act("DELETE", below(channel, "users/jane?reason=" + "%C3%A9" * 200))
-    code, reason = await jane.closed()
-    assert code == 1008
-    assert reason is not None
-    assert reason.startswith("Disconnected by a moderator. éé")
-
-
-async def test_an_unknown_nickname_cannot_be_disconnected(channel: str, join: Join, admin: Admin) -> None:
-    await join(channel, nickname="jane")
-    for path in (below(channel, "users/joan"), "users/nobody"):
-        status, reason = await admin.refused("DELETE", path)
-        assert (status, reason.startswith("Nobody is registered as")) == (404, True)
-
-
-async def test_a_request_is_logged_with_its_moderator_and_subject(
-    stack: Stack, channel: str, join: Join, other: Admin
-) -> None:
-    jane = await join(channel, nickname="jane")
-    await other.act("DELETE", below(channel, "users/Jane"))
-    await jane.closed()
-
-    (told,) = acts(stack.fronts[1])
-    assert (told["act"], told["moderator"], told["nickname"]) == ("disconnect", "otto", "Jane")

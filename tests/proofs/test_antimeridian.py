@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from worker.antimeridian import Path, Polygon, cut_line, cut_polygon
+from tests.worker.pieces import area, checked_area
+from worker.antimeridian import Path, cut_line, cut_polygon
 from worker.crs import Projector, find
 from worker.footprints import extent
 
@@ -20,10 +21,6 @@ points = st.tuples(lons | edges, lats | st.sampled_from([-90.0, 90.0]))
 radii = st.lists(st.floats(0.5, 1.0), min_size=3, max_size=12)
 
 
-def area(ring: Path) -> float:
-    return sum(x * to_y - to_x * y for (x, y), (to_x, to_y) in pairwise(ring)) / 2
-
-
 def star(x: float, y: float, size: float, spokes: list[float]) -> Path:
     """A ring round a point that it sees wholly, counter-clockwise."""
     turns = [math.tau * number / len(spokes) for number in range(len(spokes))]
@@ -32,18 +29,6 @@ def star(x: float, y: float, size: float, spokes: list[float]) -> Path:
         for turn, spoke in zip(turns, spokes, strict=True)
     ]
     return [*ring, ring[0]]
-
-
-def check(pieces: list[Polygon]) -> float:
-    """The area of what was cut, which is as RFC 7946 wants it."""
-    for piece in pieces:
-        for number, ring in enumerate(piece):
-            assert ring[0] == ring[-1]
-            assert len(ring) >= 4
-            assert all(-180 <= lon <= 180 and -90 <= lat <= 90 for lon, lat in ring)
-            assert all(abs(lon - to_lon) <= 180 or lat == to_lat for (lon, lat), (to_lon, to_lat) in pairwise(ring))
-            assert (area(ring) >= 0) == (number == 0) or area(ring) == pytest.approx(0, abs=1e-6)
-    return sum(area(ring) for piece in pieces for ring in piece)
 
 
 @given(st.lists(points, min_size=2, max_size=12))
@@ -62,7 +47,7 @@ def test_the_pieces_of_a_polygon_cover_what_it_did(
     rings = [star(x, y, size, spokes)]
     if has_hole and len(spokes) >= 5:  # else it might reach beyond the outer ring
         rings.append(star(x, y, size / 8, inner)[::-1])
-    covered = check(cut_polygon(rings))
+    covered = checked_area(cut_polygon(rings))
     assert covered == pytest.approx(sum(map(area, rings)), rel=1e-9, abs=1e-6)
 
 
@@ -72,7 +57,7 @@ def test_a_cap_holds_its_pole(start: float, is_north: bool, heights: list[float]
     steps = [(start + sign * 360 * number / len(heights), sign * height) for number, height in enumerate(heights)]
     ring = [*steps, (start + sign * 360, sign * heights[0])]
     pieces = cut_polygon([ring])
-    covered = check(pieces)
+    covered = checked_area(pieces)
     assert len(pieces) == 1
     assert {(-180.0, sign * 90.0), (180.0, sign * 90.0)} <= set(pieces[0][0])
     under = sum((abs(x - to_x)) * (180 - abs(y) - abs(to_y)) / 2 for (x, y), (to_x, to_y) in pairwise(ring))
@@ -91,9 +76,7 @@ def projector(code: int) -> Projector:
 
 
 @given(st.sampled_from(CRS_CODES), st.tuples(coordinates, coordinates), st.tuples(coordinates, coordinates))
-def test_any_extent_is_somewhere_on_the_earth_or_nowhere(
-    code: int, xs: tuple[float, float], ys: tuple[float, float]
-) -> None:
+def test_any_extent_is_on_the_earth_or_nowhere(code: int, xs: tuple[float, float], ys: tuple[float, float]) -> None:
     project = functools.partial(projector(code).points, around=(sum(xs) / 2, sum(ys) / 2))
     pieces = extent(min(xs), min(ys), max(xs), max(ys), project)
     assert all(-180 <= lon <= 180 and -90 <= lat <= 90 for piece in pieces for ring in piece for lon, lat in ring)

@@ -22,17 +22,8 @@ from gischat.front.transport.frame_parser import (
 
 MOST = 100_000  # bytes of a message that is kept
 HEAD = 14  # bytes of a frame at the most, before its payload
-BOUNDS = (
-    0,
-    1,
-    125,
-    126,
-    WHOLE_BYTES,
-    WHOLE_BYTES + 1,
-    65_535,
-    65_536,
-    MOST,
-)  # where a frame is written or kept otherwise
+# Where a frame is written or kept otherwise
+BOUNDS = (0, 1, 125, 126, WHOLE_BYTES, WHOLE_BYTES + 1, 65_535, 65_536, MOST)
 
 texts = st.text(max_size=300) | st.sampled_from(BOUNDS).map(lambda size: "x" * size)
 binaries = st.binary(max_size=300) | st.sampled_from(BOUNDS).map(bytes)

@@ -46,9 +46,7 @@ def arriving(file: bytes) -> Image.Image | None:
 
 @example("JPEG2000", "L", 8, 257)  # halved twice, 257 rows are 65 to OpenJPEG and 64 to Pillow
 @given(st.sampled_from(FORMATS), st.sampled_from(MODES), st.integers(1, 300), st.integers(1, 300))
-def test_any_picture_arrives_within_the_limits_with_its_aspect(
-    format_: str, mode: str, width: int, height: int
-) -> None:
+def test_any_picture_arrives_within_limits_with_its_aspect(format_: str, mode: str, width: int, height: int) -> None:
     assume(max(width, height) <= 40 * min(width, height))
     source = photo(width, height).convert(mode)
     try:
@@ -86,10 +84,6 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(st.binary(max_size=300) | damaged())
-def test_any_bytes_are_a_picture_within_the_limits_or_refused_in_words(file: bytes) -> None:
-    arriving(file)
-
-
-@given(st.binary(max_size=300) | damaged())
-def test_any_bytes_have_a_prediction_of_their_cost(file: bytes) -> None:
+def test_any_bytes_have_a_predicted_cost_and_are_a_picture_or_refused_in_words(file: bytes) -> None:
     assert estimate(file).seconds >= 0
+    arriving(file)

@@ -21,21 +21,8 @@ JARGON = re.compile(r"Error\b|Exception|Traceback|NoneType|object at 0x|<class|m
 MANY_DIGITS = "9" * 5000
 DEEP_LIST = "[" * 100_000 + "]" * 100_000
 DEEP_OBJECT = '{"a":' * 100_000 + "1" + "}" * 100_000
+ENDLESS_LIST = "[" + "[]," * 2_000_000 + "[]]"  # refused before it is built
 LONE_SURROGATE = '"\\ud800"'
-
-
-async def assert_refused(client: Client, other: Client, frames: Sequence[str | bytes]) -> None:
-    """Check that each frame is answered with one reason, the connection stays open, and others receive nothing."""
-    for frame in frames:
-        await client.send_raw(frame)
-        with explained(f"sent {frame[:300]!r}"):
-            reason = await client.refusal()
-        assert reason.strip()
-        assert not JARGON.search(reason), reason
-        assert len(reason) < 500, "a reason is there to be read"
-    marker = await client.say()
-    await client.nothing_before(marker)
-    await other.nothing_before(marker)
 
 
 @contextmanager
@@ -61,30 +48,23 @@ NO_MESSAGES: list[str | bytes] = [
     " \n\t ",
     CANARY,
     "{",
-    "}",
     json.dumps(sample("text"))[:-20],
     json.dumps(sample("text")) * 2,
-    json.dumps(sample("text")) + " x",
     str(sample("text")),
     '{"type": "text", "author": "jane", "text": "a\nb"}',
-    '{"type": "text", "author": "jane", "text": "a\0b"}',
     '{"type": "text", "author": "jane", "text": "\\x41"}',
     '{"type": "text", /* */ "author": "jane", "text": "a"}',
     '{"type": "text", "author": "jane", "text": "a",}',
     "[]",
     json.dumps([sample("text")]),
-    "12",
     "-0.5",
     MANY_DIGITS,
     "null",
-    "true",
     f'"{CANARY}"',
     "NaN",
-    "-Infinity",
     "{}",
     "[" * 100_000,
     DEEP_LIST,
-    '{"a":' * 100_000,
     DEEP_OBJECT,
     "x" * 2**20,
     b"",
@@ -93,45 +73,17 @@ NO_MESSAGES: list[str | bytes] = [
 ]
 
 
-async def john_and_another(channel: str, join: Join) -> tuple[Client, Client]:
-    """A registered client, and a client on the other front that has seen its `newcomer`."""
-    other = await join(channel, front=1)
-    client = await join(channel, nickname="john")
-    await other.until(type="newcomer", newcomer="john")
-    return client, other
+def _of_wrong_types() -> Iterator[str]:
+    for type_ in ("", "TEXT", "text ", CANARY * 1000, None, 12, True, [], ["text"], {}, {"type": "text"}):
+        yield json.dumps({"author": "jane", "text": CANARY, "type": type_})
+    yield json.dumps({"author": "jane", "text": CANARY})
+    yield _with_literal("text", "type", ENDLESS_LIST)
+    # Those of the server
+    yield json.dumps({"type": "nb_users", "nb_users": 99})
+    yield json.dumps({"type": "uncompliant", "reason": CANARY})
 
 
-async def test_invalid_messages_are_refused(channel: str, join: Join, rest: Rest) -> None:
-    client, other = await john_and_another(channel, join)
-
-    await assert_refused(client, other, NO_MESSAGES)
-
-    assert await rest.users(channel) == ["john"]
-    await eventually(partial(rest.nb_connected_users, channel), 2)
-
-
-async def test_an_unknown_type_is_refused(channel: str, join: Join) -> None:
-    client, other = await join(channel), await join(channel, front=1)
-    types = ["", "x", "TEXT", "text ", CANARY * 1000, None, 12, 1.5, True, [], ["text"], {}, {"type": "text"}]
-
-    without = {"author": "jane", "text": CANARY}
-    await assert_refused(client, other, [json.dumps(without | {"type": type_}) for type_ in types])
-    await assert_refused(client, other, [json.dumps(without)])
-
-
-async def test_types_of_the_server_are_refused(channel: str, join: Join) -> None:
-    client, other = await join(channel), await join(channel, front=1)
-    await client.count(2)
-    await other.count(2)
-
-    frames = [{"type": "nb_users", "nb_users": 99}, {"type": "uncompliant", "reason": CANARY}]
-    await assert_refused(client, other, [json.dumps(frame) for frame in frames])
-
-    assert (client.nb_users, other.nb_users) == (2, 2)
-    assert not [m for m in other.received if m["type"] == "uncompliant"]
-
-
-def broken(type_: str) -> Iterator[str]:
+def _broken(type_: str) -> Iterator[str]:
     """The type's message, once for each violated rule; test_messages.py covers all fields."""
     first = required(type_)[0]  # usually the author
     missing = sample(type_)
@@ -148,13 +100,61 @@ def broken(type_: str) -> Iterator[str]:
         yield _with_value(type_, "in_reply_to_id", CANARY)
 
 
-async def test_a_broken_field_is_refused(channel: str, join: Join, rest: Rest) -> None:
-    client, other = await join(channel), await join(channel, front=1)
+def _invalid_layers() -> Iterator[str]:
+    good = feature(geometry("Point", [1, 2]))
+    for place, rubbish in (
+        (layer([good, feature(geometry("Point", [1, "@@"]))]), "NaN"),
+        (layer([good, feature(geometry("LineString", [[1, 2], "@@"]))]), "1e400"),
+        (layer([good, feature("@@")]), MANY_DIGITS),
+        (layer("@@"), LONE_SURROGATE),  # type: ignore[arg-type]
+        (layer([feature(None, properties={"a": "@@"})]), DEEP_LIST),
+    ):
+        yield _with_literal("geojson", "geojson", json.dumps(place)).replace('"@@"', rubbish)
 
-    await assert_refused(client, other, [frame for type_ in SENDABLE for frame in broken(type_)])
 
-    assert await rest.users(channel) == []
-    await eventually(partial(rest.nb_connected_users, channel), 2)
+async def assert_refused(client: Client, other: Client, frames: Sequence[str | bytes]) -> None:
+    """Check that each frame is answered with one reason, the connection stays open, and others receive nothing."""
+    for frame in frames:
+        await client.send_raw(frame)
+        with explained(f"sent {frame[:300]!r}"):
+            reason = await client.refusal()
+        assert reason.strip()
+        assert not JARGON.search(reason), reason
+        assert len(reason) < 500, "a reason is there to be read"
+    marker = await client.say()
+    await client.nothing_before(marker)
+    await other.nothing_before(marker)
+
+
+async def test_bad_input_is_refused_and_affects_nothing_else(channel: str, join: Join, rests: list[Rest]) -> None:
+    # Given a registered client, and a client on the other front
+    other = await join(channel, front=1)
+    client = await join(channel, nickname="john")
+    await other.until(type="newcomer", newcomer="john")
+
+    for one in (client, other):
+        await one.count(2)
+
+    # When it sends what is wrong, one after the other, each is refused
+    broken = [frame for type_ in SENDABLE for frame in _broken(type_)]
+    for frames in (NO_MESSAGES, [*_of_wrong_types()], broken, [*_invalid_layers()]):
+        await assert_refused(client, other, frames)
+
+    # Also when it does not wait for answers, which come in order with those to valid messages
+    rubbish = [frame for frame in NO_MESSAGES if len(frame) < 1000]
+    before = sum(m["type"] == "uncompliant" for m in client.received)
+    for frame in rubbish * 3:
+        await client.send_raw(frame)
+    marker = await client.say()
+    await client.until(text=marker)
+    assert sum(m["type"] == "uncompliant" for m in client.received) == before + len(rubbish) * 3
+    await other.nothing_before(marker)
+
+    # Then nothing else has changed
+    assert (client.nb_users, other.nb_users) == (2, 2)
+    for rest in rests:
+        assert await rest.users(channel) == ["john"]
+        await eventually(partial(rest.nb_connected_users, channel), 2)
 
 
 async def test_a_surrogate_in_a_key_is_refused_or_dropped_with_it(channel: str, join: Join) -> None:
@@ -164,8 +164,8 @@ async def test_a_surrogate_in_a_key_is_refused_or_dropped_with_it(channel: str, 
     await client.send_raw(json.dumps(sample("text", key=1)).replace('"key"', LONE_SURROGATE))
     marker = await client.say()
 
-    await client.until(text=marker)
-    await other.until(text=marker)
+    for receiver in (client, other):
+        await receiver.until(text=marker)
 
 
 REASONS = [
@@ -195,52 +195,6 @@ async def test_a_refusal_names_the_error_and_the_text(channel: str, join: Join) 
             assert begins == f"'{CANARY}: hello'"
 
 
-async def test_an_endless_list_as_a_field_is_refused(channel: str, join: Join) -> None:
-    """Invalid values are refused before they are built: see `test_no_value_is_built_that_its_field_could_not_be`."""
-    client, other = await join(channel), await join(channel, front=1)
-    endless = "[" + "[]," * 2_000_000 + "[]]"
-
-    frames = [_with_literal(type_, field, endless) for type_, field in (("text", "type"), ("like", "message"))]
-    await assert_refused(client, other, frames)
-
-
-async def test_invalid_layers_are_refused(channel: str, join: Join) -> None:
-    client, other = await join(channel), await join(channel, front=1)
-    good = feature(geometry("Point", [1, 2]))
-    places = [
-        layer([good, feature(geometry("Point", [1, "@@"]))]),
-        layer([good, feature(geometry("LineString", [[1, 2], "@@"]))]),
-        layer([good, feature("@@")]),
-        layer("@@"),  # type: ignore[arg-type]
-        layer([feature(None, properties={"a": "@@"})]),
-    ]
-
-    rubbish = ["NaN", "1e400", MANY_DIGITS, LONE_SURROGATE, DEEP_LIST]
-    frames = [_with_literal("geojson", "geojson", json.dumps(place)) for place in places]
-    await assert_refused(
-        client, other, [frame.replace('"@@"', each) for frame, each in zip(frames, rubbish, strict=True)]
-    )
-
-
-async def test_many_invalid_messages_at_once_are_answered_in_order(channel: str, join: Join, rests: list[Rest]) -> None:
-    # Given a registered client, and a witness
-    client, other = await john_and_another(channel, join)
-    rubbish = [frame for frame in NO_MESSAGES if len(frame) < 1000]
-
-    # When the client sends bad input without waiting for answers
-    for frame in rubbish * 3:
-        await client.send_raw(frame)
-    marker = await client.say()
-
-    # Then each frame is answered, in order with the valid messages, and nothing else has changed
-    await client.until(text=marker)
-    assert sum(m["type"] == "uncompliant" for m in client.received) == len(rubbish) * 3
-    await other.nothing_before(marker)
-    for rest in rests:
-        assert await rest.users(channel) == ["john"]
-        await eventually(partial(rest.nb_connected_users, channel), 2)
-
-
 NO_FRAMES = [  # test_frame_parser.py and test_conformance.py have all others
     b"\x81\x85\0\0\0\0ab\xffcd",  # a text frame that is not UTF-8 (RFC 6455 §8.1)
     b"\x88\x81\0\0\0\0x",  # a close frame with half a code (§5.5.1)
@@ -248,9 +202,7 @@ NO_FRAMES = [  # test_frame_parser.py and test_conformance.py have all others
 ]
 
 
-async def test_a_client_that_violates_the_websocket_protocol_affects_nobody_else(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_who_violates_the_websocket_protocol_affects_nobody_else(channel: str, join: Join, rest: Rest) -> None:
     witness = await join(channel, front=1)
     for rubbish in NO_FRAMES:
         # Given a registered client

@@ -1,4 +1,4 @@
-"""Access keys: what they open, in which answers and logs they appear, and how they end."""
+"""Addresses with a path: access keys, what they open and how they end; and `BASE_PATH=/chat`."""
 
 import asyncio
 import json
@@ -17,7 +17,9 @@ from tests.support.contract import words
 from tests.support.processes import HOST, Stack, Valkey
 from tests.support.rest import Rest, channel_path, eventually
 
-BASE = "/chat"
+BASE = "/chat"  # the path of the instance's address, whether a proxy strips it or not
+EVERY_PATH = ["/", "/web/chat.js", "/version", "/channels", "/rules", "/status", "/docs", "/docs/swagger-ui.css"]
+EVERY_PATH += ["/openapi.json", "/livez", "/readyz", "/channel/QGIS/users", "/channel/QGIS/last", "//rules"]
 CHANNELS = ["QGIS", "Field", "Été à la mer"]
 GUESSER = "203.0.113.9"  # an address that a proxy reports
 OPERATORS_TOKEN = "the-operators-own"
@@ -45,6 +47,38 @@ def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
     client.close()
 
 
+# The path of the instance itself
+
+
+async def test_every_path_but_the_operators_is_answered_with_and_without_the_base(rest: Rest) -> None:
+    for path in EVERY_PATH:
+        below, without = await rest.fetch(BASE + path), await rest.fetch(path)
+        assert (below.code, below.body) == (200, without.body), path
+    for unknown in (BASE + "/nowhere", "/chatter/rules"):
+        assert (await rest.fetch(unknown)).code == 404
+    for path in ("/metrics", "/admin/bans"):
+        for asked, code in ((path, 200), (BASE + path, 404), (f"{BASE}/{path}", 404)):
+            assert (await rest.fetch(asked, Authorization=f"Bearer {TOKEN}")).code == code, asked
+
+
+async def test_the_openapi_document_names_the_base(rest: Rest) -> None:
+    document = await rest.get(BASE + "/openapi.json")
+    assert document["servers"] == [{"url": BASE}]
+    assert (await rest.get(BASE + "/map"))["code"] == f"{BASE}/web/built/map.js"
+    assert document["paths"]["/metrics"]["get"]["servers"] == [{"url": "/"}]
+    assert "servers" not in document["paths"]["/rules"]["get"]
+
+
+async def test_messages_are_exchanged_below_the_base(stack: Stack) -> None:
+    for slash in ("", "/"):
+        jane = await Client.connect(stack.fronts[0].url + BASE + slash, "QGIS")
+        await jane.until(text=await jane.say())
+        await jane.leave()
+
+
+# Keys
+
+
 async def made(admin: Admin, *channels: str, **given: Any) -> dict[str, Any]:
     key: dict[str, Any] = await admin.act("POST", "keys", {"channels": channels, **given})
     secrets.append(key["key"])
@@ -68,7 +102,7 @@ def wrong(key: str) -> str:
     return tampered
 
 
-@pytest.mark.parametrize("where", ["{}", "{}/", f"{BASE}{{}}", f"{BASE}/{{}}/"])
+@pytest.mark.parametrize("where", ["{}", f"{BASE}/{{}}/"])
 async def test_every_endpoint_is_below_a_key(admin: Admin, stack: Stack, rests: list[Rest], where: str) -> None:
     key = await made(admin, "Field")
     await known(rests, key)
@@ -153,9 +187,7 @@ async def test_a_revoked_key_disconnects_its_clients(admin: Admin, stack: Stack,
     assert (await admin.refused("DELETE", f"keys/{key['id']}"))[0] == 404
 
 
-async def test_keys_outlive_fronts_and_what_redis_loses(
-    admin: Admin, stack: Stack, rests: list[Rest], valkey: Valkey
-) -> None:
+async def test_keys_outlive_fronts_and_losses(admin: Admin, stack: Stack, rests: list[Rest], valkey: Valkey) -> None:
     key = await made(admin, "Field")
     await known(rests, key)
     stack.fronts[1].restart()
@@ -175,21 +207,17 @@ ASKED = [
     b"GET /k/KEY/nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET //k//KEY//k/KEY/rules?token=KEY&KEY HTTP/1.1\r\nHost: x\r\n\r\n",
     b"BREW /K/KEY/channel/k/KEY/ws HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"DELETE /k/KEY/channel/Field/text HTTP/1.1\r\nHost: x\r\nOrigin: https://elsewhere.example.org\r\n\r\n",
     b"GET /k/KEY/channel/Field/ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     b"GET /k/KEY/with spaces HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /k/KEY/rules HTTP/1.1\r\nno header\r\n\r\n",
     b"GET /k/KEY/rules HTTP/1.1\r\n\r\n",
-    b"GET /k/KEY/rules HTTP/7.3\r\nHost: x\r\n\r\n",
     b"PUT /k/KEY/channel/QGIS/text HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n",
     b"GET http://x/k/KEY/rules HTTP/1.1\r\nHost: x\r\n\r\n",
     b"DELETE /admin/keys/KEY HTTP/1.1\r\nHost: x\r\n\r\n",
 ]
 
 
-async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
-    admin: Admin, stack: Stack, rests: list[Rest]
-) -> None:
+async def test_no_log_and_no_answer_to_anything_has_a_key(admin: Admin, stack: Stack, rests: list[Rest]) -> None:
     """The fixture of the stack checks the logs at the end."""
     key = await made(admin, "Field")
     await known(rests, key)
@@ -203,18 +231,13 @@ async def test_no_log_and_no_answer_has_a_key_whatever_is_asked_with_it(
             writer.close()
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
+async def test_invalid_requests_for_keys_are_refused_with_a_reason(admin: Admin) -> None:
+    for body, said in (
         ({"channels": ["QGIS"]}, "no private channel"),
         ({"channels": []}, "1"),
         ({}, "Missing"),
         ({"channels": ["Field"], "seconds": 0}, "1"),
         ({"channels": ["Field"], "note": "x" * 201}, "200"),
-    ],
-)
-async def test_invalid_requests_for_keys_are_refused_with_a_reason(
-    admin: Admin, body: dict[str, Any], said: str
-) -> None:
-    status, detail = await admin.refused("POST", "keys", body)
-    assert (status, said in json.dumps(detail)) == (422, True), detail
+    ):
+        status, detail = await admin.refused("POST", "keys", body)
+        assert (status, said in json.dumps(detail)) == (422, True), detail

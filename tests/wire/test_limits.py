@@ -1,6 +1,6 @@
 """The limit of every field: a value at the limit is accepted, a longer one is refused."""
 
-from tests.support.contract import Message, sample
+from tests.support.contract import sample
 from tests.support.layers import points
 from tests.support.pictures import as_base64, png_of_exactly
 from tests.wire.conftest import Join
@@ -33,26 +33,19 @@ async def test_the_limit_of_every_field(channel: str, join: Join) -> None:
         await other.nothing_before(await sender.say())
 
 
-async def test_the_limit_of_an_image(channel: str, join: Join) -> None:
+async def test_the_limits_of_images_and_features_are_refused_in_exact_words(channel: str, join: Join) -> None:
+    client, other = await join(channel), await join(channel, front=1)
     # Given a picture of exactly 12 000 000 characters of base64, and one of the next possible length
-    client = await join(channel)
     longest, too_long = (as_base64(png_of_exactly(size)) for size in (9_000_000, 9_000_001))
     assert (len(longest), len(too_long)) == (12_000_000, 12_000_004)
+    for type_, field, most, too_much, reason in (
+        ("image", "image_data", longest, too_long, "This photo has 9.1 MB; at most 9.0 MB can be sent here."),
+        ("geojson", "geojson", points(500), points(501), "Too many geojson features : 501 vs max 500 allowed"),
+    ):
+        await client.send(**sample(type_, **{field: most}))
+        received = await other.until(type=type_)
+        assert type_ == "image" or received[field] == most
 
-    await client.send(**sample("image", image_data=longest))
-    await client.until(type="image")
-
-    await client.send(**sample("image", image_data=too_long))
-    assert await client.refusal() == "This photo has 9.1 MB; at most 9.0 MB can be sent here."
-
-
-async def test_the_limit_of_features_is_refused_in_exact_words(channel: str, join: Join) -> None:
-    client, other = await join(channel), await join(channel, front=1)
-    most: Message = sample("geojson", geojson=points(500))
-
-    await client.send(**most)
-    assert (await other.until(type="geojson"))["geojson"] == most["geojson"]
-
-    await client.send(**sample("geojson", geojson=points(501)))
-    assert await client.refusal() == "Too many geojson features : 501 vs max 500 allowed"
-    await other.nothing_before(await client.say())
+        await client.send(**sample(type_, **{field: too_much}))
+        assert await client.refusal() == reason
+        await other.nothing_before(await client.say())

@@ -5,8 +5,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.support.client import DEADLINE, Client
 from tests.support.contract import BROADCAST, CANARY, sample
 from tests.support.processes import HOST, Front, Stack, Valkey
@@ -82,15 +80,13 @@ async def test_a_request_has_a_line_and_an_id(stack: Stack) -> None:
     assert "opensesame" not in front.new_log()
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [("/nowhere", 404), ("/channel/nowhere/last", 404), ("/web/nowhere.js", 404), ("/", 200)]
-)
-async def test_every_kind_of_answer_bears_an_id(stack: Stack, path: str, status: int) -> None:
+async def test_every_kind_of_answer_bears_an_id(stack: Stack) -> None:
     front = stack.fronts[0]
-    answer = await raw(front, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    (record,) = await until(lambda: front.records(logger="gischat.access", path=path))
-    assert record["status"] == status
-    assert record["request"] in answer
+    for path, status in (("/nowhere", 404), ("/channel/nowhere/last", 404), ("/web/nowhere.js", 404), ("/", 200)):
+        answer = await raw(front, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        (record,) = await until(lambda path=path: front.records(logger="gischat.access", path=path))
+        assert record["status"] == status
+        assert record["request"] in answer
 
 
 async def test_probes_and_polling_are_not_logged(stack: Stack, rest: Rest) -> None:
@@ -118,57 +114,35 @@ async def test_a_websocket_has_a_line_when_it_opens_and_one_when_it_ends(stack: 
     )
     assert (opened["user_agent"], opened["origin"]) == ("QGIS/3", "")
     assert opened["request"]
-
-    _, ended = await until(lambda: _two(front.records(logger="gischat.access", connection=opened["connection"])))
-    told = {name: ended[name] for name in ("by", "code", "reason", "channel", "messages", "address")}
-    assert told == {
-        "by": "client",
-        "code": 4321,
-        "reason": "",
-        "channel": channel,
-        "messages": 4,
-        "address": HOST,
-    }
+    (ended,) = await until(lambda: front.records(by="client", connection=opened["connection"]))
+    told = {"code": 4321, "reason": "", "channel": channel, "messages": 4, "address": HOST}
+    assert ended.items() >= told.items()
     assert ended["bytes"] > 4 * 40
     assert ended["seconds"] >= 0
 
-
-def _two(records: list[Any]) -> list[Any]:
-    return records if len(records) == 2 else []
-
-
-async def test_a_lost_websocket_is_logged(stack: Stack, channel: str, join: Join) -> None:
-    client = await join(channel)
-    client.reset()
-    records = await until(lambda: stack.fronts[0].records(by="loss", channel=channel))
-    assert [record["code"] for record in records] == [1006]
+    # One that is lost ends, too
+    (await Client.connect(front.url, channel)).reset()
+    (lost,) = await until(lambda: front.records(by="loss", channel=channel))
+    assert lost["code"] == 1006
 
 
-async def test_clients_cannot_forge_log_lines(stack: Stack) -> None:
+async def test_clients_cannot_forge_log_lines_nor_are_unreadable_requests_quoted(stack: Stack) -> None:
     front = stack.fronts[0]
-    await raw(
-        front,
-        "GET /a%0a2026%1b[2J?x=%0a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        "User-Agent: a\x9b2J b\x85c\r\n\r\n",
-    )
+    forged = "GET /a%0a2026%1b[2J?x=%0a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    await raw(front, forged + "User-Agent: a\x9b2J b\x85c\r\n\r\n")
     await until(lambda: front.records(logger="gischat.access"))
     assert all(line.isprintable() for line in front.new_log().splitlines())
+    wrong = (f"Authorization: Bearer {CANARY}\x01", f"{CANARY} x: 1", f"Host: <{CANARY}>", f"Content-Length: {CANARY}")
+    for number, header in enumerate(wrong, start=1):
+        answer = await raw(front, f"GET / HTTP/1.1\r\n{header}\r\n\r\n")
+        assert answer.startswith("HTTP/1.1 400 ")
+        await until(lambda number=number: len(front.records(logger="tornado.general")) == number)
+    records = front.records(logger="tornado.general")
+    assert all(record["message"].startswith("Malformed HTTP message from ") for record in records)
+    assert CANARY not in json.dumps(records)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [f"Authorization: Bearer {CANARY}\x01", f"{CANARY} x: 1", f"Host: <{CANARY}>", f"Content-Length: {CANARY}"],
-)
-async def test_unreadable_requests_are_not_quoted(stack: Stack, header: str) -> None:
-    front = stack.fronts[0]
-    answer = await raw(front, f"GET / HTTP/1.1\r\n{header}\r\n\r\n")
-    assert answer.startswith("HTTP/1.1 400 ")
-    (record,) = await until(lambda: front.records(logger="tornado.general"))
-    assert record["message"].startswith("Malformed HTTP message from ")
-    assert CANARY not in json.dumps(record)
-
-
-async def test_why_redis_cannot_be_reached_is_logged_without_the_password(
+async def test_a_refusal_of_redis_is_logged_without_the_password(
     open_stack: Callable[..., Stack], valkey: Valkey
 ) -> None:
     # Given a wrong password

@@ -14,50 +14,21 @@ RIGHT = ["abc", "Jane-Doe_42", "x" * 32]
 WRONG = ["", "ab", "x" * 33, "jane\n", " jane", "Zoé", "١٢٣٤", f"<b>{CANARY}</b>"]
 
 
-async def test_a_nickname_of_the_right_form_can_be_registered_and_signed_with(
-    channel: str, join: Join, rest: Rest
-) -> None:
+async def test_only_a_nickname_of_the_right_form_is_registered(channel: str, join: Join, rest: Rest) -> None:
+    other = await join(channel, front=1)
     for nickname in RIGHT:
-        client = await join(channel, nickname=nickname)
-
-        assert (await client.until(text=await client.say(author=nickname)))["author"] == nickname
-    assert set(await rest.users(channel)) == set(RIGHT)
-
-
-async def test_a_nickname_of_another_form_is_refused(channel: str, join: Join, rest: Rest) -> None:
-    client, other = await join(channel), await join(channel, front=1)
+        client = await join(channel)
+        newcomer = await client.register(nickname)
+        assert await other.until(type="newcomer") == newcomer
 
     for nickname in WRONG:
         await client.send(type="newcomer", newcomer=nickname)
         assert await client.refusal(), repr(nickname)
 
-    marker = await client.say()
+    marker = await client.say(author=RIGHT[-1])
     await client.nothing_before(marker)
     await other.nothing_before(marker)
-    assert await rest.users(channel) == []
-
-
-async def test_a_newcomer_is_published_to_everyone(channel: str, join: Join) -> None:
-    jane, neighbour, distant = await join(channel), await join(channel), await join(channel, front=1)
-
-    newcomer = await jane.register("jane")
-
-    assert await neighbour.until(type="newcomer") == newcomer
-    assert await distant.until(type="newcomer") == newcomer
-
-
-async def test_a_taken_nickname_is_refused_to_the_second_client_only(channel: str, join: Join, rest: Rest) -> None:
-    # Given jane on the first front
-    jane = await join(channel, nickname="jane")
-    impostor = await join(channel, front=1)
-
-    # When another client registers her nickname, on the other front
-    await impostor.send(type="newcomer", newcomer="jane")
-
-    # Then only that client is told, and jane keeps it
-    assert await impostor.refusal() == f"User 'jane' already registered in channel {channel}"
-    await jane.nothing_before(await impostor.say())
-    assert await rest.users(channel) == ["jane"]
+    assert set(await rest.users(channel)) == set(RIGHT)
 
 
 async def test_a_nickname_is_taken_in_its_channel_only(join: Join, fresh_channels: Iterator[str]) -> None:
@@ -73,45 +44,36 @@ async def test_one_of_many_concurrent_registrations_succeeds(channel: str, join:
     for client in crowd:
         await client.until(text=await client.say())
 
-    refused = [client for client in crowd if any(m["type"] == "uncompliant" for m in client.received)]
-    assert len(refused) == 9
+    # Then nine are told that it is taken, and nobody else is
+    reasons = [m["reason"] for client in crowd for m in client.received if m["type"] == "uncompliant"]
+    assert reasons == [f"User 'jane' already registered in channel {channel}"] * 9
     assert await rest.users(channel) == ["jane"]
 
 
-async def test_a_second_nickname_gives_up_the_first(channel: str, join: Join, rest: Rest) -> None:
-    # Given jane
-    witness = await join(channel, front=1)
-    jane = await join(channel, nickname="jane")
-
-    # When she registers as joan
-    await jane.register("joan")
-
-    # Then the channel is told that jane has left and joan has joined, and the nickname jane is free
-    await witness.until(type="exiter", exiter="jane")
-    await witness.until(type="newcomer", newcomer="joan")
-    assert await rest.users(channel) == ["joan"]
-    await join(channel, front=1, nickname="jane")
-    assert await rest.users(channel) == ["jane", "joan"]
-
-    # When she leaves, she leaves as joan only
-    await jane.leave()
-    await witness.until(type="exiter", exiter="joan")
-    await eventually(lambda: rest.users(channel), ["jane"])
-
-
-async def test_a_second_nickname_that_is_taken_leaves_the_first(channel: str, join: Join, rest: Rest) -> None:
+async def test_a_second_nickname_gives_up_the_first_unless_it_is_taken(channel: str, join: Join, rest: Rest) -> None:
+    # Given jane and john
     jane, john = await join(channel, nickname="jane"), await join(channel, front=1, nickname="john")
 
+    # When she asks for his nickname, she keeps hers
     await jane.send(type="newcomer", newcomer="john")
-
     assert await jane.refusal() == f"User 'john' already registered in channel {channel}"
     await john.nothing_before(await jane.say())
     assert await rest.users(channel) == ["jane", "john"]
 
+    # When she registers as joan, the channel is told that jane has left and joan has joined, and jane is free
+    await jane.register("joan")
+    await john.until(type="exiter", exiter="jane")
+    await john.until(type="newcomer", newcomer="joan")
+    await join(channel, front=1, nickname="jane")
+    assert await rest.users(channel) == ["jane", "joan", "john"]
 
-async def test_a_client_without_a_nickname_can_write_and_leaves_without_an_exiter(
-    channel: str, join: Join, rest: Rest
-) -> None:
+    # When she leaves, she leaves as joan only
+    await jane.leave()
+    await john.until(type="exiter", exiter="joan")
+    await eventually(lambda: rest.users(channel), ["jane", "john"])
+
+
+async def test_a_client_without_a_nickname_writes_and_just_leaves(channel: str, join: Join, rest: Rest) -> None:
     # Given a client that has not registered, and uses any author
     witness, incognito = await join(channel, front=1), await join(channel)
     text = await incognito.say(author="a-stranger")
@@ -126,9 +88,7 @@ async def test_a_client_without_a_nickname_can_write_and_leaves_without_an_exite
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
-async def test_the_channel_is_told_who_left_however_a_connection_ends(
-    ending: str, channel: str, join: Join, rest: Rest
-) -> None:
+async def test_however_a_connection_ends_others_are_told(ending: str, channel: str, join: Join, rest: Rest) -> None:
     # Given jane, and people on both fronts
     neighbour, distant = await join(channel), await join(channel, front=1)
     jane = await join(channel, nickname="jane")
@@ -150,61 +110,57 @@ async def test_the_channel_is_told_who_left_however_a_connection_ends(
     await join(channel, front=1, nickname="jane")
 
 
-async def test_an_exiter_frees_the_nickname_at_once(channel: str, join: Join, rest: Rest) -> None:
-    # Given jane
+async def test_an_exiter_frees_ones_own_nickname_at_once_and_once(channel: str, join: Join, rest: Rest) -> None:
+    # Given jane, whose nickname others cannot give up
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
+    await other.send(type="exiter", exiter="jane")
+    await other.until(text=await other.say())
+    assert await rest.users(channel) == ["jane"]
 
     # When she sends an `exiter`, and stays connected
     await jane.send(type="exiter", exiter="jane")
 
     # Then everyone is told, her nickname is free, and she still receives messages
-    await jane.until(type="exiter", exiter="jane")
-    await other.until(type="exiter", exiter="jane")
+    for client in (jane, other):
+        await client.until(type="exiter", exiter="jane")
     assert await rest.users(channel) == []
     await other.register("jane")
     await jane.until(type="newcomer", newcomer="jane")
 
-
-async def test_nobody_leaves_twice(channel: str, join: Join) -> None:
-    # Given jane, who sends an `exiter` and then closes, as QField does
-    witness = await join(channel, front=1)
-    jane = await join(channel, nickname="jane")
-    await witness.count(2)
-    await jane.send(type="exiter", exiter="jane")
-    await jane.until(type="exiter")
+    # When she closes, as QField does, she does not leave a second time
     await jane.leave()
-    await witness.count(1)
-
-    # When another client joins and leaves in the same way afterwards
-    other = await join(channel, nickname="john")
-    await other.leave()
-    await witness.until(type="exiter", exiter="john")
-
-    # Then jane has left only once
-    assert [m["exiter"] for m in witness.received if m["type"] == "exiter"] == ["jane", "john"]
+    john = await join(channel, nickname="john")
+    await john.leave()
+    await other.until(type="exiter", exiter="john")
+    assert [m["exiter"] for m in other.received if m["type"] == "exiter"] == ["jane", "john"]
 
 
-async def test_an_exiter_for_another_nickname_is_refused(channel: str, join: Join, rest: Rest) -> None:
+async def test_registering_ones_own_nickname_again_changes_nothing(channel: str, join: Join, rest: Rest) -> None:
+    """QGIS sends one `newcomer` more after each loss of its connection."""
     jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
 
-    await other.send(type="exiter", exiter="jane")
-    await other.until(text=await other.say())
+    for _ in range(3):
+        await jane.send(type="newcomer", newcomer="jane")
+    marker = await jane.say()
 
+    await jane.nothing_before(marker)
+    await other.nothing_before(marker)
     assert await rest.users(channel) == ["jane"]
-    assert not [m for m in jane.received if m["type"] == "exiter"]
 
 
 # A nickname that is taken: the request is kept
 
 
 async def test_a_refused_nickname_is_granted_when_it_is_free(channel: str, join: Join, rest: Rest) -> None:
-    # Given two clients that were refused jane's nickname
+    # Given three clients that were refused jane's nickname, one of which has withdrawn its request
     jane, witness = await join(channel, nickname="jane"), await join(channel, front=1)
-    first, second = await join(channel, front=1), await join(channel)
+    withdrawn, first, second = await join(channel), await join(channel, front=1), await join(channel)
     own, next_one = str(uuid.uuid4()), str(uuid.uuid4())
-    for client, id in ((first, own), (second, next_one)):
+    for client, id in ((withdrawn, str(uuid.uuid4())), (first, own), (second, next_one)):
         await client.send(type="newcomer", newcomer="jane", id=id)
         assert await client.refusal() == f"User 'jane' already registered in channel {channel}"
+    await withdrawn.send(type="exiter", exiter="jane")
+    assert await withdrawn.refusal() == "You are not registered as 'jane'."
 
     # When she leaves
     await jane.leave()
@@ -224,40 +180,16 @@ async def test_a_refused_nickname_is_granted_when_it_is_free(channel: str, join:
     await eventually(lambda: rest.users(channel), [])
 
 
-async def test_registering_ones_own_nickname_again_changes_nothing(channel: str, join: Join, rest: Rest) -> None:
-    """QGIS sends one `newcomer` more after each loss of its connection."""
-    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
-
-    for _ in range(3):
-        await jane.send(type="newcomer", newcomer="jane")
-    marker = await jane.say()
-
-    await jane.nothing_before(marker)
-    await other.nothing_before(marker)
-    assert await rest.users(channel) == ["jane"]
-
-
-async def test_a_withdrawn_request_for_a_nickname_is_not_granted(channel: str, join: Join, rest: Rest) -> None:
-    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
-    await other.send(type="newcomer", newcomer="jane")
-    await other.refusal()
-
-    await other.send(type="exiter", exiter="jane")
-    assert await other.refusal() == "You are not registered as 'jane'."
-    await jane.leave()
-    await other.until(type="exiter", exiter="jane")
-
-    await other.nothing_before(await other.say())
-    assert await rest.users(channel) == []
-
-
 @pytest.mark.parametrize("front", [0, 1])
-async def test_a_reconnecting_client_gets_the_nickname_of_its_dead_connection(
+async def test_a_dead_connection_loses_its_nickname_on_request(
     front: int, channel: str, join: Join, rest: Rest
 ) -> None:
-    # Given jane, whose laptop sleeps: it answers no pings
+    # Given jane, whose laptop sleeps: it answers no pings; and john, whose nickname somebody else asks for
     ghost, witness = await join(channel, nickname="jane"), await join(channel, front=1)
     ghost.connection.transport.pause_reading()
+    john, other = await join(channel, nickname="john"), await join(channel, front=1)
+    await other.send(type="newcomer", newcomer="john")
+    await other.refusal()
 
     # When she reconnects and requests her nickname once
     jane = await join(channel, front=front)
@@ -268,6 +200,9 @@ async def test_a_reconnecting_client_gets_the_nickname_of_its_dead_connection(
     await witness.until(type="exiter", exiter="jane")
     newcomer = await witness.until(type="newcomer", newcomer="jane", id=own)
     assert await jane.until(type="newcomer", id=own) == newcomer
+    # … and john, who answers, keeps his: he would have lost it before
+    assert await rest.users(channel) == ["jane", "john"]
+    assert not [m for m in john.received if m["type"] == "exiter" and m["exiter"] == "john"]
 
     # When the laptop wakes up, it is told, is still connected, and waits for the nickname
     ghost.connection.transport.resume_reading()
@@ -275,20 +210,4 @@ async def test_a_reconnecting_client_gets_the_nickname_of_its_dead_connection(
     await ghost.until(newcomer="jane", id=own)
     await jane.leave()
     await ghost.until(type="exiter", exiter="jane")
-    await eventually(lambda: rest.users(channel), ["jane"])
-
-
-async def test_a_responsive_holder_keeps_its_nickname(channel: str, join: Join, rest: Rest) -> None:
-    jane, other = await join(channel, nickname="jane"), await join(channel, front=1)
-    await other.send(type="newcomer", newcomer="jane")
-    await other.refusal()
-
-    # An unresponsive holder would have lost it before this later challenge has been answered
-    ghost = await join(channel, nickname="ghost")
-    ghost.connection.transport.pause_reading()
-    await other.send(type="newcomer", newcomer="ghost")
-    await other.refusal()
-    await other.until(type="newcomer", newcomer="ghost")
-
-    assert await rest.users(channel) == ["ghost", "jane"]
-    await jane.until(type="newcomer", newcomer="ghost")
+    await eventually(lambda: rest.users(channel), ["jane", "john"])

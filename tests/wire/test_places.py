@@ -83,25 +83,15 @@ async def test_what_is_shared_is_on_the_map_on_every_front(channel: str, join: J
             assert [one["id"] for one in asked["features"]] == ids, query
 
 
-@pytest.mark.parametrize(
-    ("name", "query"),
-    [
-        ("type", "type=text"),
-        ("type", "type="),
-        ("since", "since=yesterday"),
-        ("since", "since=-1"),
-        ("bbox", "bbox=1,2,3"),
-        ("bbox", "bbox=1,2,3,nan"),
-        ("bbox", "bbox=a,b,c,d"),
-    ],
-)
-async def test_an_invalid_query_is_refused_with_a_reason(channel: str, rest: Rest, name: str, query: str) -> None:
-    answer = await rest.fetch(channel_path(channel, f"{FEATURES}?{query}"))
-    assert answer.code == 422
-    assert json.loads(answer.body)["detail"][0]["loc"] == ["query", name]
+async def test_an_invalid_query_is_refused_with_a_reason(channel: str, rest: Rest) -> None:
+    queries = ["type=text", "type=", "since=yesterday", "since=-1", "bbox=1,2,3", "bbox=1,2,3,nan", "bbox=a,b,c,d"]
+    for query in queries:
+        answer = await rest.fetch(channel_path(channel, f"{FEATURES}?{query}"))
+        assert answer.code == 422
+        assert json.loads(answer.body)["detail"][0]["loc"] == ["query", query.partition("=")[0]]
 
 
-async def test_an_unchanged_feed_is_answered_by_304(channel: str, join: Join, rest: Rest) -> None:
+async def test_an_unchanged_feed_or_file_of_a_message_is_answered_by_304(channel: str, join: Join, rest: Rest) -> None:
     client = await join(channel)
     position = await share_position(client)
     paths = [channel_path(channel, FEATURES), channel_path(channel, f"{FEATURES}?type=position")]
@@ -118,10 +108,24 @@ async def test_an_unchanged_feed_is_answered_by_304(channel: str, join: Join, re
     for path in paths:
         changed = await rest.fetch(path, If_None_Match=tags[path])
         assert changed.code == (200 if FEATURES in path else 304), path
+    # Places are deleted with their messages
+    for _ in range(5):  # as many as are stored
+        await client.until(text=await client.say())
+    assert (await rest.get(channel_path(channel, FEATURES)))["features"] == []
+    assert (await rest.fetch(path_of(channel, position, "gpkg"))).code == 404
 
 
-async def test_a_message_is_three_files(channel: str, join: Join, rest: Rest, tmp_path: Path) -> None:
+def described(file: Path, content: bytes) -> str:
+    """GDAL's report on a file's layers, which must contain no warning."""
+    file.write_bytes(content)
+    ran = subprocess.run(["ogrinfo", "-al", "-so", str(file)], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+async def test_gdal_reads_the_feed_and_a_messages_files(channel: str, join: Join, rest: Rest, tmp_path: Path) -> None:
     client = await join(channel)
+    await share_position(client)
     wells = layer([feature(point(2600000.5, 1200000), properties={"depth": 12})])
     shared = await share(client, "geojson", **in_crs(2056), geojson=wells, layer_name="puits d'été")
     assert await rest.get(path_of(channel, shared, "json")) == shared
@@ -131,33 +135,16 @@ async def test_a_message_is_three_files(channel: str, join: Join, rest: Rest, tm
     answer = await rest.fetch(path_of(channel, shared, "gpkg"))
     assert answer.headers["Content-Type"] == "application/geopackage+sqlite3"
     assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''puits%20d%27%C3%A9t%C3%A9.gpkg"
-    file = tmp_path / "wells.gpkg"
-    file.write_bytes(answer.body)
-    summary = described(file)
+    summary = described(tmp_path / "wells.gpkg", answer.body)
     assert "CH1903+ / LV95" in summary
     assert "Extent: (2600000.500000, 1200000.000000)" in summary
 
-
-def described(file: Path) -> str:
-    """GDAL's report on a file's layers, which must contain no warning."""
-    ran = subprocess.run(["ogrinfo", "-al", "-so", str(file)], capture_output=True, text=True, check=True, timeout=60)
-    assert ran.stderr == ""
-    return ran.stdout
-
-
-async def test_gdal_reads_the_feed(channel: str, join: Join, rest: Rest, tmp_path: Path) -> None:
-    client = await join(channel)
-    await share_position(client)
-    wells = layer([feature(point(2600000, 1200000), properties={"depth": 12})])
-    await share(client, "geojson", **in_crs(2056), geojson=wells)
     answer = await rest.fetch(channel_path(channel, FEATURES))
     assert answer.headers["Content-Type"] == "application/geo+json"
-    file = tmp_path / "features.geojson"
-    file.write_bytes(answer.body)
-    summary = described(file)
+    summary = described(tmp_path / "features.geojson", answer.body)
     assert "Feature Count: 2" in summary
     assert 'ID["EPSG",4326]' in summary
-    assert "Extent: (2.351005, 46.951083) - (7.438632, 48.856700)" in summary
+    assert "Extent: (2.351005, 46.951083) - (7.438639, 48.856700)" in summary
     for column in ("type: String", "author: String", "timestamp: Integer", "depth: Integer", "crs_authid: String"):
         assert column in summary
 
@@ -178,12 +165,3 @@ async def test_messages_without_a_place_are_published(channel: str, join: Join, 
     ]:
         answer = await rest.fetch(path_of(channel, message, form))
         assert answer.code == status, (message, form)
-
-
-async def test_places_are_deleted_with_their_messages(channel: str, join: Join, rest: Rest) -> None:
-    client = await join(channel)
-    position = await share_position(client)
-    for _ in range(5):  # as many as are stored
-        await client.until(text=await client.say())
-    assert (await rest.get(channel_path(channel, FEATURES)))["features"] == []
-    assert (await rest.fetch(path_of(channel, position, "gpkg"))).code == 404

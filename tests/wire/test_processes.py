@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import redis
 from tornado.ioloop import IOLoop
 
 from gischat.broker.namespace import BATCH
 from tests.support.client import Client
-from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey
 from tests.support.rest import Rest, eventually
 from tests.support.waiting import DEADLINE, awaited
@@ -34,48 +32,25 @@ async def _joined(url: str, channel: str = "QGIS", nickname: str | None = None) 
     return client
 
 
-async def test_a_stopped_front_notifies_its_clients_and_publishes_their_exits(
-    io_loop: IOLoop, start_stack: StartStack
-) -> None:
-    # Given people on two fronts
-    stack = start_stack(fronts=2, heavy=0)
-    leaving, staying = stack.fronts
-    gone = [await _joined(leaving.url, nickname=f"guest-{number}") for number in range(3)]
-    witness = await _joined(staying.url)
-    await witness.count(4)
-
-    # When one front is stopped
-    ended = asyncio.create_task(leaving.stopped())
-
-    # Then its clients are told, it exits with status 0, and the others are told who has left
-    for client in gone:
-        assert await client.refusal() == "The server restarts: disconnect and connect again in a moment."
-        assert (await client.closed())[0] == 1001
-    assert await ended == 0
-    for number in range(3):
-        await witness.until(type="exiter", exiter=f"guest-{number}")
-    await witness.count(1)
-    await witness.leave()
-
-
-@pytest.mark.parametrize(("asked", "answered"), [(GET, 200), (PUT, 503)], ids=["read", "written"])
-def test_connections_accepted_just_before_shutdown_are_served(
-    start_stack: StartStack, asked: bytes, answered: int
-) -> None:
+def test_connections_accepted_just_before_shutdown_are_served(start_stack: StartStack) -> None:
     """Another front on the same port would have accepted the client: a shutdown must not affect it.
 
     A message in the request is refused, as in a channel, because its result might arrive too late.
     """
-    # Given a client that has connected, and not sent a request yet
+    # Given clients that have connected, and not sent a request yet
     (front,) = start_stack(heavy=0).fronts
-    address = front.url.removeprefix("http://").rsplit(":", 1)
-    with socket.create_connection((address[0], int(address[1])), timeout=20) as client:
+    host, port = front.url.removeprefix("http://").rsplit(":", 1)
+    with (
+        socket.create_connection((host, int(port)), timeout=20) as reader,
+        socket.create_connection((host, int(port)), timeout=20) as writer,
+    ):
         # When the front is stopped, and accepts no more connections
         front.terminate()
-        _until(lambda: not _is_listening(*address))
-        client.sendall(asked)
-        # Then the request is answered
-        assert client.recv(1000).startswith(b"HTTP/1.1 %d " % answered)
+        _until(lambda: not _is_listening(host, port))
+        # Then their requests are answered
+        for client, asked, answered in ((reader, GET, 200), (writer, PUT, 503)):
+            client.sendall(asked)
+            assert client.recv(1000).startswith(b"HTTP/1.1 %d " % answered)
     assert list(front.problems_of_ending()) == []
 
 
@@ -84,30 +59,19 @@ def _is_listening(host: str, port: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-async def test_stopped_workers_exit_and_others_continue(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given two workers of each lane
-    stack = start_stack(light=2, heavy=2)
-    client = await _joined(stack.fronts[0].url)
-
-    # When one of each is stopped
-    for worker in (stack.light[0], stack.heavy[0]):
-        assert await worker.stopped() == 0
-
-    # Then the others do the work
-    for type_ in ("text", "image", "geojson"):
-        await client.send(**sample(type_))
-        await client.until(type=type_)
-    await client.leave()
-
-
-async def test_processes_may_be_started_in_any_order_and_before_redis(
-    io_loop: IOLoop, start_stack: StartStack, tmp_path: Path
-) -> None:
+async def test_processes_start_and_stop_without_redis(io_loop: IOLoop, start_stack: StartStack, tmp_path: Path) -> None:
     # Given fronts and workers without Redis
     valkey = Valkey(tmp_path)
     stack = start_stack(redis_url=valkey.url, waits=False)
+    for process in stack.processes:
+        _until(lambda process=process: "cannot connect" in process.new_log())
+    # When they are stopped, all exit with status 0
+    for process in stack.processes:
+        assert process.stop() == 0
+    # When they are started again, and then Redis
+    for process in stack.processes:
+        process.start()
     with valkey:
-        # When Redis starts
         stack.wait_healthy(stack.fronts[0])
 
         # Then everything works
@@ -116,16 +80,6 @@ async def test_processes_may_be_started_in_any_order_and_before_redis(
         await client.leave()
         for process in stack.processes:
             assert await process.stopped() == 0
-
-
-def test_processes_that_wait_for_redis_may_be_stopped(tmp_path: Path, start_stack: StartStack) -> None:
-    # Given processes without Redis
-    stack = start_stack(redis_url=Valkey(tmp_path).url, waits=False)
-    for process in stack.processes:
-        _until(lambda process=process: "cannot connect" in process.new_log())
-    # When they are stopped, all exit with status 0
-    for process in stack.processes:
-        assert process.stop() == 0
 
 
 def test_processes_may_be_stopped_while_redis_does_not_answer(tmp_path: Path, start_stack: StartStack) -> None:
@@ -173,25 +127,36 @@ async def test_two_instances_on_one_redis_do_not_see_each_other(io_loop: IOLoop,
     await namesake.leave()
 
 
-async def test_fronts_on_one_port_share_its_clients(io_loop: IOLoop, start_stack: StartStack) -> None:
-    # Given two fronts on one port, and clients that connect to it
+async def test_fronts_on_one_port_share_clients_and_say_when_they_stop(
+    io_loop: IOLoop, start_stack: StartStack
+) -> None:
+    # Given two fronts on one port, and registered clients that connect to it
     stack = start_stack(heavy=0, fronts=2, shared_port=True)
     for front in stack.fronts:  # one front may have answered both health checks
         _until(lambda front=front: "serving on" in front.new_log())
     url = stack.fronts[0].url
-    people = await asyncio.gather(*(_joined(url) for _ in range(24)))
+    people = await asyncio.gather(*(_joined(url, nickname=f"guest-{number}") for number in range(24)))
     for client in people:
         await client.count(24)
-    await people[0].say("hello")
+    text = await people[0].say()
     for client in people:
-        await client.until(text="hello")
+        await client.until(text=text)
 
     # When one of the fronts stops
     assert await stack.fronts[0].stopped() == 0
 
-    # Then some clients were its own, the others stay connected, and new ones are served
-    staying = [client for client in people if client.connection.close_code is None]
-    assert 0 < len(staying) < 24
+    # Then some clients were its own, and were told why; the others stay connected, and were told who has left
+    gone = [number for number, client in enumerate(people) if client.connection.close_code is not None]
+    staying = [client for number, client in enumerate(people) if number not in gone]
+    assert 0 < len(gone) < 24
+    for number in gone:
+        reason = "The server restarts: disconnect and connect again in a moment."
+        assert await people[number].refusal() == reason
+        assert (await people[number].closed())[0] == 1001
+        for client in staying:
+            await client.until(type="exiter", exiter=f"guest-{number}")
+
+    # And new ones are served
     newcomer = await _joined(url)
     for client in (newcomer, *staying):
         await client.count(len(staying) + 1)
@@ -201,34 +166,15 @@ async def test_fronts_on_one_port_share_its_clients(io_loop: IOLoop, start_stack
 
 async def test_settings_reach_clients_and_limits(io_loop: IOLoop, start_stack: StartStack) -> None:
     # Given an instance with other settings
-    stack = start_stack(
-        light=0,
-        heavy=0,
-        both=1,
-        channels="Karten, Été",
-        rules="Soyez gentils.",
-        main_lang="fr",
-        min_author_length=2,
-        max_author_length=4,
-        max_message_length=10,
-        max_image_size=20,
-        max_geojson_features=1,
-        max_stored_messages=2,
-        max_frame_size=2048,
-    )
+    told = {"rules": "Soyez gentils.", "main_lang": "fr", "min_author_length": 2, "max_author_length": 4}
+    told |= {"max_message_length": 10, "max_image_size": 20, "max_geojson_features": 1}
+    others = {"channels": "Karten, Été", "max_stored_messages": 2, "max_frame_size": 2048}
+    stack = start_stack(light=0, heavy=0, both=1, **told, **others)
     rest = Rest(stack.fronts[0].url)
 
     # Then clients are told
     assert await rest.get("/channels") == ["Karten", "Été"]
-    assert await rest.get("/rules") == {
-        "rules": "Soyez gentils.",
-        "main_lang": "fr",
-        "min_author_length": 2,
-        "max_author_length": 4,
-        "max_message_length": 10,
-        "max_image_size": 20,
-        "max_geojson_features": 1,
-    }
+    assert await rest.get("/rules") == told
 
     # And the limits are enforced
     client = await _joined(stack.fronts[0].url, "Été", nickname="ab")

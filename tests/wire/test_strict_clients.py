@@ -3,8 +3,9 @@
 import http.client
 import json
 import socket
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from email.message import Message
+from typing import NamedTuple
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.support.contract import sample
 from tests.support.processes import HOST, Stack
 from tests.support.rest import Rest, channel_path
 from tests.wire.conftest import Join
+
+Ask = Callable[..., "Answer"]
 
 GETS = [path.replace("{channel}", "QGIS") for path, item in PATHS.items() if "get" in item and "{id}" not in path]
 TYPES = {"/channel/QGIS/features.geojson": "application/geo+json"}  # all others must be what QGIS expects
@@ -48,55 +51,62 @@ ERRORS = [
 
 
 @pytest.fixture
-def connection(stack: Stack) -> Iterator[http.client.HTTPConnection]:
-    """A connection to the first front that records the bytes received."""
+def ask(stack: Stack) -> Iterator[Ask]:
+    """Requests to the first front, over one connection: `ask("GET", path, body, headers={…})`."""
     connection = http.client.HTTPConnection(HOST, stack.fronts[0].port, timeout=30)
-    yield connection
+
+    def ask(method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.will_close or answer.status >= 400:
+            connection.close()  # the next request opens a new one
+        return Answer(answer.status, answer.headers, data)
+
+    yield ask
     connection.close()
 
 
-def content_types(answer: http.client.HTTPResponse) -> list[str]:
-    return answer.headers.get_all("Content-Type", [])
+class Answer(NamedTuple):
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def types(self) -> list[str]:
+        return self.headers.get_all("Content-Type", [])
+
+    def lasting(self, *changing: str) -> dict[str, str]:
+        """The headers that another answer has, too."""
+        left_out = {"date", "x-request-id", *changing}
+        return {name: value for name, value in self.headers.items() if name.lower() not in left_out}
 
 
-def test_data_is_of_exactly_this_type(connection: http.client.HTTPConnection) -> None:
+def test_data_is_of_exactly_this_type(ask: Ask) -> None:
     for path in DATA:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-
-        assert (answer.status, content_types(answer)) == (200, [TYPES.get(path, "application/json")]), path
+        answer = ask("GET", path)
+        assert (answer.status, answer.types) == (200, [TYPES.get(path, "application/json")]), path
         assert answer.headers["Content-Encoding"] is None
-        json.loads(answer.read())
+        json.loads(answer.body)
 
 
-def test_errors_are_of_exactly_this_type(connection: http.client.HTTPConnection) -> None:
+def test_errors_are_of_exactly_this_type(ask: Ask) -> None:
     for method, path, body, status in ERRORS:
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-
-        assert (answer.status, content_types(answer)) == (status, ["application/json"]), (method, path)
-        json.loads(answer.read())
-        connection.close()  # the next request opens a new one
-
-
-HANDSHAKES = [
-    {"Upgrade": "websocket"},
-    {"Upgrade": "websocket", "Connection": "Upgrade"},
-    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "99"},
-    {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-Fetch-Site": "cross-site"},
-    {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
-]
-
-
-def test_a_failed_handshake_is_answered_with_this_type(connection: http.client.HTTPConnection) -> None:
-    for headers in HANDSHAKES:
-        connection.request("GET", channel_path("QGIS", "ws"), headers=headers)
-        answer = connection.getresponse()
-
-        assert (answer.status in (400, 403, 426), content_types(answer)) == (True, ["application/json"]), headers
-        assert set(json.loads(answer.read())) == {"detail"}
-        connection.close()
+        answer = ask(method, path, body)
+        assert (answer.status, answer.types) == (status, ["application/json"]), (method, path)
+        json.loads(answer.body)
+    # Failed handshakes, too
+    for headers in (
+        {},
+        {"Connection": "Upgrade"},
+        {"Connection": "Upgrade", "Sec_WebSocket_Version": "13"},
+        {"Connection": "Upgrade", "Sec_WebSocket_Version": "99"},
+        {"Connection": "Upgrade", "Sec_Fetch_Site": "cross-site"},
+        {"Connection": "Upgrade", "Origin": "https://elsewhere.example.org"},
+    ):
+        answer = ask("GET", "/channel/QGIS/ws", Upgrade="websocket", **headers)
+        assert (answer.status in (400, 403, 426), answer.types) == (True, ["application/json"]), headers
+        assert set(json.loads(answer.body)) == {"detail"}
 
 
 def test_invalid_http_is_answered_without_a_type(stack: Stack) -> None:
@@ -109,8 +119,9 @@ def test_invalid_http_is_answered_without_a_type(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("version", [10, 11])
-def test_the_rules_are_these_bytes(version: int, connection: http.client.HTTPConnection) -> None:
+def test_the_rules_are_these_bytes(version: int, stack: Stack) -> None:
     """The keys in this order, limits as integers, in any version of HTTP; and the connection can be reused."""
+    connection = http.client.HTTPConnection(HOST, stack.fronts[0].port, timeout=30)
     connection._http_vsn, connection._http_vsn_str = version, f"HTTP/1.{version % 10}"  # type: ignore[attr-defined]
     connection.request("GET", "/rules", headers={"Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"})
     answer = connection.getresponse()
@@ -119,11 +130,11 @@ def test_the_rules_are_these_bytes(version: int, connection: http.client.HTTPCon
     assert int(answer.headers["Content-Length"]) == len(RULES)
     assert answer.headers["Transfer-Encoding"] is None
     assert not answer.will_close
+    connection.close()
 
 
-def test_the_status_is_in_this_order(connection: http.client.HTTPConnection) -> None:
-    connection.request("GET", "/status")
-    body = connection.getresponse().read()
+def test_the_status_is_in_this_order(ask: Ask) -> None:
+    body = ask("GET", "/status").body
 
     assert body.startswith(b'{"status":"ok","healthy":true,"channels":[{"name":"QGIS","nb_connected_users":')
     assert all(type(channel["nb_connected_users"]) is int for channel in json.loads(body)["channels"])
@@ -132,22 +143,15 @@ def test_the_status_is_in_this_order(connection: http.client.HTTPConnection) -> 
 # Addresses with a trailing slash
 
 
-@pytest.mark.parametrize("path", [*DATA, *PAGES, "/channel/QGIS/ws", "/channel/x/users", "/nowhere"])
-def test_a_path_may_begin_with_two_slashes(path: str, connection: http.client.HTTPConnection) -> None:
-    answers = []
-    for asked in (path, "/" + path):
-        connection.request("GET", asked)
-        answer = connection.getresponse()
-        answers.append((answer.status, content_types(answer), answer.headers["Location"], answer.read()))
-    assert answers[0] == answers[1]
-
-
-@pytest.mark.parametrize("path", ["//metrics", "//admin/channels", "///metrics"])
-def test_operators_paths_have_one_spelling(path: str, connection: http.client.HTTPConnection) -> None:
-    """Proxies block these paths by their exact names."""
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    assert (answer.status, json.loads(answer.read())) == (404, {"detail": "Not Found"})
+def test_a_path_may_begin_with_two_slashes(ask: Ask) -> None:
+    for path in [*DATA, *PAGES, "/channel/QGIS/ws", "/channel/x/users", "/nowhere"]:
+        plain, doubled = ask("GET", path), ask("GET", "/" + path)
+        assert (plain.status, plain.types, plain.body) == (doubled.status, doubled.types, doubled.body)
+        assert plain.headers["Location"] == doubled.headers["Location"]
+    # Operators' paths have one spelling: proxies block them by their exact names
+    for path in ("//metrics", "//admin/channels", "///metrics"):
+        answer = ask("GET", path)
+        assert (answer.status, json.loads(answer.body)) == (404, {"detail": "Not Found"})
 
 
 async def test_a_path_of_a_channel_may_begin_with_two_slashes(channel: str, stack: Stack, rest: Rest) -> None:
@@ -161,46 +165,26 @@ async def test_a_path_of_a_channel_may_begin_with_two_slashes(channel: str, stac
 # Methods
 
 
-def test_head_is_answered_as_get_but_without_a_body(connection: http.client.HTTPConnection) -> None:
+def test_head_is_answered_as_get_but_without_a_body(ask: Ask) -> None:
     for path in (*DATA, *PAGES, "/metrics", "/nowhere", "/channel/x/last"):
-        told = []
-        for method in ("GET", "HEAD"):
-            connection.request(method, path)
-            answer = connection.getresponse()
-            body = answer.read()
-            assert method == "GET" or body == b""
-            changing = ("date", "x-request-id", *(("etag", "content-length") if path == "/metrics" else ()))
-            told.append(
-                (answer.status, {name: value for name, value in answer.headers.items() if name.lower() not in changing})
-            )
-        assert told[0] == told[1], path
-        connection.close()
+        changing = ("etag", "content-length") if path == "/metrics" else ()
+        get, head = ask("GET", path), ask("HEAD", path)
+        assert (head.status, head.lasting(*changing), head.body) == (get.status, get.lasting(*changing), b""), path
 
 
-@pytest.mark.parametrize(
-    ("path", "methods"),
-    [
+def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(ask: Ask) -> None:
+    for path, methods in (
         ("/channels", "GET, HEAD, OPTIONS"),
         ("/livez", "GET, HEAD"),
         ("/", "GET, HEAD"),
         ("/channel/QGIS/users", "GET, HEAD, OPTIONS"),
         (TEXT, "PUT, OPTIONS"),
         ("/channel/QGIS/ws", "GET"),
-    ],
-)
-@pytest.mark.parametrize("method", ["DELETE", "BREW"])
-def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
-    method: str, path: str, methods: str, connection: http.client.HTTPConnection
-) -> None:
-    connection.request(method, path)
-    answer = connection.getresponse()
-    assert (answer.status, answer.headers["Allow"]) == (405, methods)
-    answer.read()
-
-
-def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnection) -> None:
-    connection.request("HEAD", "/channel/QGIS/ws", headers=HANDSHAKE)
-    answer = connection.getresponse()
+    ):
+        for method in ("DELETE", "BREW"):
+            answer = ask(method, path)
+            assert (answer.status, answer.headers["Allow"]) == (405, methods)
+    answer = ask("HEAD", "/channel/QGIS/ws", **HANDSHAKE)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
@@ -208,49 +192,27 @@ def test_a_websocket_is_not_opened_by_head(connection: http.client.HTTPConnectio
 
 
 @pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status", "/channel/QGIS/last", "/rules"])
-def test_an_unchanged_answer_is_not_sent_again(path: str, connection: http.client.HTTPConnection) -> None:
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    etag, body = answer.headers["ETag"], answer.read()
+def test_an_unchanged_answer_is_not_sent_again(path: str, ask: Ask) -> None:
+    etag, body = (first := ask("GET", path)).headers["ETag"], first.body
     assert body
-
-    connection.request("GET", path, headers={"If-None-Match": etag})
-    answer = connection.getresponse()
-    assert (answer.status, answer.read(), answer.headers["ETag"]) == (304, b"", etag)
-
-    connection.request("GET", path, headers={"If-None-Match": '"another"'})
-    answer = connection.getresponse()
-    assert (answer.status, answer.read()) == (200, body)
-
-
-@pytest.mark.parametrize("path", ["/channel/QGIS/users", "/status"])
-def test_a_cached_answer_has_the_same_headers(path: str, connection: http.client.HTTPConnection) -> None:
-    told = []
-    for headers in ({"If-None-Match": '"another"'}, {}):  # a handler answers the first request, the cache the second
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        answer.read()
-        changing = ("date", "x-request-id")
-        told.append(sorted((name, value) for name, value in answer.headers.items() if name.lower() not in changing))
-        assert len(answer.headers["X-Request-ID"]) == 16
-    assert told[0] == told[1]
+    again = ask("GET", path, If_None_Match=etag)
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", etag)
+    # A handler answers this, and the cache the next: with the same headers
+    other = ask("GET", path, If_None_Match='"another"')
+    assert (other.status, other.body) == (200, body)
+    assert sorted(other.lasting().items()) == sorted(ask("GET", path).lasting().items())
+    assert len(other.headers["X-Request-ID"]) == 16
 
 
-async def test_a_registered_client_is_in_the_list_at_once(channel: str, join: Join, rest: Rest) -> None:
+async def test_what_was_published_is_in_the_answers_at_once(channel: str, join: Join, rest: Rest) -> None:
     """Also if others send requests meanwhile."""
     for number in range(10):
-        assert f"jane-{number}" not in await rest.users(channel)
-        client = await join(channel, nickname=f"jane-{number}")
-        assert f"jane-{number}" in await rest.users(channel)
-        assert await rest.nb_connected_users(channel) >= 1
-        await client.send(type="exiter", exiter=f"jane-{number}")
-        await client.until(type="exiter", exiter=f"jane-{number}")
+        nickname = f"jane-{number}"
         assert await rest.users(channel) == []
-
-
-async def test_a_sent_text_is_in_the_history_at_once(channel: str, join: Join, rest: Rest) -> None:
-    client = await join(channel)
-    for number in range(10):
-        await client.say(text := str(uuid.uuid4()))
-        await client.until(text=text)
+        client = await join(channel, nickname=nickname)
+        assert await rest.users(channel) == [nickname]
+        assert await rest.nb_connected_users(channel) >= 1
+        await client.until(text=(text := await client.say()))
         assert (await rest.last(channel))[-1]["text"] == text, number
+        await client.send(type="exiter", exiter=nickname)
+        await client.until(type="exiter", exiter=nickname)

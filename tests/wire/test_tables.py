@@ -63,9 +63,7 @@ def stack(open_stack: StackFactory, tree: Path) -> Iterator[Stack]:
         yield stack
 
 
-async def test_rows_added_to_the_tables_work_from_the_schema_to_the_worker(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_row_in_a_table_is_all_that_a_type_or_lane_needs(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(contract.KEYS, "note", {"author", "avatar", "note"})
     monkeypatch.setitem(contract.KEYS, "wave", {"waver"})
     url = stack.fronts[0].url

@@ -1,4 +1,4 @@
-"""Pictures and files for the image tests, which phones and ordinary programs do not produce."""
+"""Pictures and files for the image tests, which phones and ordinary programs do not produce; and how they arrive."""
 
 import re
 import struct
@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import pytest
 from PIL import Image, ImageChops, ImageCms, ImageDraw, PngImagePlugin
 
-from tests.support.pictures import encoded
+from gischat.errors import Uncompliant
+from tests.support.pictures import as_base64, encoded, opened
+from worker.images import fit
+
+MAX_PIXELS = 64_000_000
+UNREADABLE = "The image file is damaged, incomplete or of a kind that cannot be read here."
+DAMAGED = "The image file is damaged or incomplete."
+TOO_LONG = "This picture takes too long to open here: save it as an ordinary JPEG, or make it smaller, and send that."
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -20,6 +28,18 @@ _P3 = {
     b"gXYZ": (0.29198, 0.69225, 0.04189),
     b"bXYZ": (0.15710, 0.06657, 0.78407),
 }
+
+
+def fitted(file: bytes, max_size: int = 800, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture that is published when a client sends the file."""
+    return opened(fit(as_base64(file), max_size=max_size, max_pixels=max_pixels))
+
+
+def reason(file: bytes, max_pixels: int = MAX_PIXELS) -> str:
+    """The reason why the file is refused."""
+    with pytest.raises(Uncompliant) as refusal:
+        fit(as_base64(file), max_size=800, max_pixels=max_pixels)
+    return refusal.value.reason
 
 
 @cache
@@ -90,6 +110,11 @@ def png_of_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
     return PNG_SIGNATURE + b"".join(png_chunk(name, data) for name, data in chunks)
 
 
+def ihdr(width: int, height: int, *, depth: int = 8, colour: int = 2, interlaced: int = 0) -> tuple[bytes, bytes]:
+    """A PNG's header, for `png_of_chunks`."""
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+
+
 def png_chunks(file: bytes) -> list[bytes]:
     """The names of a PNG's chunks, in order."""
     names, at = [], len(PNG_SIGNATURE)
@@ -154,6 +179,22 @@ def tiff_of_tags(*tags: tuple[int, int, int, int]) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
 
 
+def grey_tiff(width: int, length: int, **others: tuple[int, int, int, int]) -> bytes:
+    """… of a grey picture in one strip, before its pixels; `others` replace its tags by name, or add to them."""
+    tags = {
+        "width": (256, 4, 1, width),
+        "length": (257, 4, 1, length),
+        "bits": (258, 3, 1, 8),
+        "compression": (259, 3, 1, 1),
+        "photometric": (262, 3, 1, 1),
+        "strip_offsets": (273, 4, 1, 8),
+        "samples": (277, 3, 1, 1),
+        "rows_per_strip": (278, 4, 1, length),
+        "strip_sizes": (279, 4, 1, width * length),
+    }
+    return tiff_of_tags(*(tags | others).values())
+
+
 @dataclass(frozen=True)
 class Raster:
     """A GeoTIFF as GDAL writes it. `code` is a sample's format character of `struct`; predictor 2 needs integers."""
@@ -174,42 +215,32 @@ class Raster:
         """The file, with the value of each band, x and y. Deflate if packed (TIFF 6.0 and its Technote of 2002)."""
         across, down = (self.tile, self.tile) if self.tile else (width, 5)
         blocks = [
-            self._block(
-                [[min(x, width - 1) for x in range(left, left + across)], [*range(top, top + down)]], plane, value
-            )
-            for plane in (range(self.bands) if self.is_planar else [None])
+            self._block(range(left, left + across), range(top, top + down), bands, value)
+            for bands in ([[band] for band in range(self.bands)] if self.is_planar else [list(range(self.bands))])
             for top in range(0, height, down)
             for left in range(0, width, across)
         ]
-        rest = -height % down * across * struct.calcsize(self.code) * (1 if self.is_planar else self.bands)
         tags: dict[int, tuple[str, Sequence[int]]] = {
             256: ("I", [width]),
             257: ("I", [height]),
             258: ("H", [8 * struct.calcsize(self.code)] * self.bands),
             259: ("H", [8 if self.is_packed else 1]),
             262: ("H", [self.photometric]),
+            274: ("H", [self.orientation] if self.orientation else []),
             277: ("H", [self.bands]),
             284: ("H", [2 if self.is_planar else 1]),
             317: ("H", [self.predictor]),
+            338: ("H", self.extra),
             339: ("H", [1 if self.code.isupper() else 3 if self.code in "efd" else 2] * self.bands),
+            42113: ("s", (self.nodata and self.nodata + "\0").encode()),
         }
-        if self.extra:
-            tags[338] = ("H", self.extra)
-        if self.orientation:
-            tags[274] = ("H", [self.orientation])
-        if self.nodata:
-            tags[42113] = ("s", (self.nodata + "\0").encode())
         if self.tile:
             tags |= {322: ("I", [across]), 323: ("I", [down])}
-        elif not self.is_packed:
-            blocks = [
-                block[:-rest] if rest and len(blocks) == place + 1 else block for place, block in enumerate(blocks)
-            ]
-        return self._assembled(tags, blocks, *((324, 325) if self.tile else (273, 279)), rows=0 if self.tile else down)
+        else:
+            tags[278] = ("I", [down])
+        return self._assembled(tags, blocks, *((324, 325) if self.tile else (273, 279)))
 
-    def _block(self, places: list[list[int]], plane: int | None, value: Callable[[int, int, int], float]) -> bytes:
-        columns, rows = places
-        bands = range(self.bands) if plane is None else [plane]
+    def _block(self, columns: range, rows: range, bands: list[int], value: Callable[[int, int, int], float]) -> bytes:
         packed = []
         for y in rows:
             samples = [value(band, x, y) for x in columns for band in bands]
@@ -221,19 +252,16 @@ class Raster:
             packed.append(struct.pack(f"{self.order}{len(samples)}{code}", *samples))
         return zlib.compress(b"".join(packed)) if self.is_packed else b"".join(packed)
 
-    def _assembled(
-        self, tags: dict[int, tuple[str, Any]], blocks: list[bytes], offsets: int, sizes: int, rows: int
-    ) -> bytes:
+    def _assembled(self, tags: dict[int, tuple[str, Any]], blocks: list[bytes], offsets: int, sizes: int) -> bytes:
         body, starts = b"", []
         for block in blocks:
             starts.append(8 + len(body))
             body += block + bytes(len(block) % 2)
         tags |= {offsets: ("I", starts), sizes: ("I", [len(block) for block in blocks])}
-        if rows:
-            tags[278] = ("I", [rows])
+        tags = {tag: (code, content) for tag, (code, content) in sorted(tags.items()) if content}
         at = 8 + len(body)
         entries, values = b"", b""
-        for tag, (code, content) in sorted(tags.items()):
+        for tag, (code, content) in tags.items():
             data = content if code == "s" else struct.pack(f"{self.order}{len(content)}{code}", *content)
             head = struct.pack(self.order + "HHI", tag, {"s": 2, "H": 3, "I": 4}[code], len(content))
             if len(data) > 4:

@@ -1,8 +1,10 @@
-"""What a consumer measures, and which job it does next; its Redis is a fake."""
+"""What consumers count, which job a heavy one does next, and how it tries again; with fakes of Redis and the sandbox.
+
+What jobs come to with the real ones, tests/wire, tests/faults and tests/worker/test_heavy.py show.
+"""
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -13,7 +15,7 @@ from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
 from tests.support.settings import settings
 from worker.attempts import Attempt
-from worker.effects import DeadLetter, Effect, FailureReason, Publish
+from worker.effects import DeadLetter, FailureReason, Publish
 from worker.fairness import Charge, Person
 from worker.heavy_consumer import HeavyConsumer
 from worker.light_consumer import LightConsumer
@@ -22,20 +24,18 @@ from worker.sandbox import Crashed, OutOfMemory, TimedOut
 
 
 def held(type: str = "text") -> Delivery:
-    body = b'{"type": "%s", "text": "hello"}' % type.encode()
-    return Delivery("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), body))
+    return Delivery("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), b'{"text": "hello"}'))
 
 
 class FakeBroker:
-    """A worker's inbox and committer, with new jobs, and jobs abandoned by another worker."""
+    """A worker's inbox and committer, with jobs abandoned by another worker."""
 
     lane = Lane.LIGHT
     channels = ("QGIS",)
     connected_seconds = 0.0  # too short for maintenance
 
-    def __init__(self) -> None:
-        self.new: list[Delivery] = []
-        self.left: list[Delivery] = []
+    def __init__(self, *left: Delivery) -> None:
+        self.left = list(left)
         self.ended: list[Delivery] = []
         self.claimed: list[bytes] = []
 
@@ -46,8 +46,7 @@ class FakeBroker:
         return []
 
     async def begin_read(self, channels: object, *, count: int, wait: float) -> list[Delivery]:
-        new, self.new = self.new, []
-        return new
+        return []
 
     def deliveries(self, answer: list[Delivery]) -> list[Delivery]:
         return answer
@@ -66,43 +65,24 @@ class FakeBroker:
         self.claimed.append(entry)
         return ClaimFailure.ENDED
 
-    def commit(self, held: Delivery, effect: Effect, *, before_reading: bool = False) -> "asyncio.Future[bool]":
+    def commit(self, held: Delivery, *_: object, **__: object) -> "asyncio.Future[bool]":
         self.ended.append(held)
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         ended.set_result(True)
         return ended
 
 
-@pytest.fixture
-def broker() -> FakeBroker:
-    return FakeBroker()
-
-
-@pytest.fixture
-def consumer(broker: FakeBroker) -> LightConsumer:
-    return LightConsumer(cast(Any, broker), cast(Any, broker), cast(Any, None), Placer(cast(Any, None)))
-
-
-def number_measured(type: str) -> float:
-    return sum(bucket.amount for bucket in metrics.JOB_SECONDS.labels(type).buckets)
-
-
-async def test_each_job_of_a_batch_is_measured_by_type(consumer: LightConsumer, broker: FakeBroker) -> None:
-    before = {type: number_measured(type) for type in ("text", "model")}
-    broker.new = [held("text"), held("model"), held("text"), held("of another version")]
-    await consumer._run_once()
-    await consumer._run_once()  # the results of the first have been reported
-    assert len(broker.ended) == 4
-    assert number_measured("text") == before["text"] + 2
-    assert number_measured("model") == before["model"] + 1
-
-
-async def test_claimed_jobs_are_counted(consumer: LightConsumer, broker: FakeBroker) -> None:
+async def test_claimed_jobs_are_done_and_counted() -> None:
+    broker = cast(Any, FakeBroker(held(), held("of another version")))
+    consumer = LightConsumer(broker, broker, cast(Any, None), Placer(cast(Any, None)))
     before = metrics.JOBS_RECLAIMED.labels("light").amount
-    broker.left = [held(), held()]
     await consumer._run_once()
     assert len(broker.ended) == 2
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
+
+
+def heavy(broker: FakeBroker, sandbox: object = None, charges: object = None) -> HeavyConsumer:
+    return HeavyConsumer(cast(Any, broker), cast(Any, broker), settings(), cast(Any, sandbox), [], cast(Any, charges))
 
 
 class NoCharges:
@@ -110,10 +90,9 @@ class NoCharges:
         return []
 
 
-async def test_a_job_seen_in_the_same_turn_counts_in_the_choice_of_the_next(broker: FakeBroker) -> None:
-    consumer = HeavyConsumer(
-        cast(Any, broker), cast(Any, broker), settings(), cast(Any, None), [], cast(Any, NoCharges())
-    )
+async def test_a_job_seen_in_the_same_turn_counts_in_the_choice_of_the_next() -> None:
+    broker = FakeBroker()
+    consumer = heavy(broker, charges=NoCharges())
     # Given a photo of a client whose last job was just done
     jane, john = (Job(Source("front", number, 1), "image", new_id(), b"", f"192.0.2.{number}") for number in (1, 2))
     consumer._ledger.charge(Charge(Person.of(jane), 1.0), time.monotonic())
@@ -125,13 +104,10 @@ async def test_a_job_seen_in_the_same_turn_counts_in_the_choice_of_the_next(brok
     assert broker.claimed == [b"2-0"]
 
 
-# A layer whose place crashes the sandbox
-
-
 class FakeSandbox:
     """A `Sandbox` whose runs end as the test decides."""
 
-    def __init__(self, outcomes: Sequence[Attempt | Exception]) -> None:
+    def __init__(self, outcomes: list[Attempt | Exception]) -> None:
         self._outcomes = iter(outcomes)
         self.placed: list[bool] = []  # for each run, whether a place was requested
 
@@ -161,11 +137,10 @@ CRASHED = Crashed("ended by signal 11")
     ],
 )
 async def test_a_layer_that_crashes_the_sandbox_is_handled_again_without_a_place(
-    broker: FakeBroker, type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
+    type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
 ) -> None:
     sandbox = FakeSandbox(outcomes)
-    consumer = HeavyConsumer(cast(Any, broker), cast(Any, broker), settings(), cast(Any, sandbox), [], cast(Any, None))
-    attempt = await consumer._attempt(held(type_), None)
+    attempt = await heavy(FakeBroker(), sandbox)._attempt(held(type_), None)
     assert sandbox.placed == placed
     if cause is None:
         assert attempt == DONE

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -39,45 +39,33 @@ async def later(placer: Placer, job: Job) -> Publish:
         return await placer.later(job, published(job))
 
 
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    sandbox = Sandbox(seconds=1.0, memory=2**30, preload=("worker.crs",))
+    yield sandbox
+    asyncio.run(sandbox.close())
+
+
 @pytest.fixture
-def with_placer(io_loop: object) -> Callable[..., Any]:
-    """Run a test with a placer and its sandbox."""
-
-    async def run(test: Callable[[Placer], Any], seconds: float = 5.0) -> None:
-        sandbox = Sandbox(seconds=seconds, memory=2**30, preload=("worker.crs",))
-        try:
-            await test(Placer(sandbox))
-        finally:
-            await sandbox.close()
-
-    return run
+def placer(sandbox: Sandbox) -> Placer:
+    return Placer(sandbox)
 
 
-async def test_a_crs_is_parsed_once(with_placer: Callable[..., Any]) -> None:
-    async def test(placer: Placer) -> None:
-        first = job(x=652381.4, y=6862047.1)
-        assert placer.now(first, published(first)) is None
-        looked_up = await asyncio.gather(*(later(placer, first) for _ in range(3)))
-        for effect in looked_up:
-            (box, _) = decode(effect.place).features[0]
-            assert box == pytest.approx((2.351, 48.857, 2.351, 48.857), abs=1e-3)
-        for type_ in ("position", "bbox", "crs"):
-            another = job(type_)
-            effect = placer.now(another, published(another))
-            assert effect is not None
-            assert effect.body == another.body
-        assert len(placer._known) == 1
-
-    await with_placer(test)
-
-
-async def test_an_invalid_crs_is_parsed_once(with_placer: Callable[..., Any]) -> None:
-    async def test(placer: Placer) -> None:
-        wrong = job(wkt="[" * 10_000)
-        assert await later(placer, wrong) == published(wrong)
-        assert placer.now(wrong, published(wrong)) == published(wrong)
-
-    await with_placer(test)
+async def test_a_crs_is_parsed_once_valid_or_not(placer: Placer) -> None:
+    first = job(x=652381.4, y=6862047.1)
+    assert placer.now(first, published(first)) is None
+    for effect in await asyncio.gather(*(later(placer, first) for _ in range(3))):
+        (box, _) = decode(effect.place).features[0]
+        assert box == pytest.approx((2.351, 48.857, 2.351, 48.857), abs=1e-3)
+    for type_ in ("position", "bbox", "crs"):
+        another = job(type_)
+        effect = placer.now(another, published(another))
+        assert effect is not None
+        assert effect.body == another.body
+    assert len(placer._known) == 1
+    wrong = job(wkt="[" * 10_000)
+    assert await later(placer, wrong) == published(wrong)
+    assert placer.now(wrong, published(wrong)) == published(wrong)
 
 
 def hang(*_: str) -> None:
@@ -95,56 +83,42 @@ def hoard(*_: str) -> None:
 
 @pytest.mark.parametrize("attack", [hang, crash, hoard])
 async def test_a_crs_that_crashes_or_hangs_is_parsed_once_and_delays_no_others(
-    with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, attack: Callable[..., None]
+    placer: Placer, monkeypatch: pytest.MonkeyPatch, attack: Callable[..., None]
 ) -> None:
-    async def test(placer: Placer) -> None:
-        honest = job()
-        assert (await later(placer, honest)).place
-        with monkeypatch.context() as attacked:
-            attacked.setattr(crs, "find", attack)
-            hostile = job(wkt="hostile")
-            attacking = asyncio.create_task(later(placer, hostile))
-            # Meanwhile, others are served
-            effect = placer.now(honest, published(honest))
-            assert effect is not None
-            assert effect.place
-            assert await attacking == published(hostile)
-        # The hostile CRS is not parsed again; others are
-        assert placer.now(hostile, published(hostile)) == published(hostile)
-        another = job(wkt=CRS.from_epsg(32735).to_wkt("WKT1_GDAL"))
-        assert (await later(placer, another)).place
-
-    await with_placer(test, seconds=0.5 if attack is hang else 5.0)
+    honest = job()
+    assert (await later(placer, honest)).place
+    with monkeypatch.context() as attacked:
+        attacked.setattr(crs, "find", attack)
+        hostile = job(wkt="hostile")
+        attacking = asyncio.create_task(later(placer, hostile))
+        # Meanwhile, others are served
+        effect = placer.now(honest, published(honest))
+        assert effect is not None
+        assert effect.place
+        assert await attacking == published(hostile)
+    # The hostile CRS is not parsed again; others are
+    assert placer.now(hostile, published(hostile)) == published(hostile)
+    another = job(wkt=CRS.from_epsg(32735).to_wkt("WKT1_GDAL"))
+    assert (await later(placer, another)).place
 
 
-async def test_a_flood_of_new_crs_is_published_without_places(
-    with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def test(placer: Placer) -> None:
-        await later(placer, job())
-        monkeypatch.setattr(placing, "MAX_WAITING", 1)
-        monkeypatch.setattr(crs, "find", hang)
-        waiting = asyncio.create_task(later(placer, job(wkt="one")))
-        while not placer._asked:
-            await asyncio.sleep(LOOK)
-        refused = await later(placer, job(wkt="two"))
-        assert (refused.place, bool(refused.unplaced)) == (b"", True)
-        assert (await waiting).unplaced == ""
-
-    await with_placer(test, seconds=1.0)
+async def test_a_flood_of_new_crs_is_published_without_places(placer: Placer, monkeypatch: pytest.MonkeyPatch) -> None:
+    await later(placer, job())
+    monkeypatch.setattr(placing, "MAX_WAITING", 1)
+    monkeypatch.setattr(crs, "find", hang)
+    waiting = asyncio.create_task(later(placer, job(wkt="one")))
+    while not placer._asked:
+        await asyncio.sleep(LOOK)
+    refused = await later(placer, job(wkt="two"))
+    assert (refused.place, bool(refused.unplaced)) == (b"", True)
+    assert (await waiting).unplaced == ""
 
 
-async def test_the_number_of_cached_crs_is_bounded(
-    with_placer: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_number_of_cached_crs_is_bounded(placer: Placer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placing, "KEPT", 2)
-
-    async def test(placer: Placer) -> None:
-        for wkt in ("one", "two", LAMBERT_93):
-            await later(placer, job(wkt=wkt))
-        assert [key[0] for key in placer._known] == ["two", LAMBERT_93]
-
-    await with_placer(test)
+    for wkt in ("one", "two", LAMBERT_93):
+        await later(placer, job(wkt=wkt))
+    assert [key[0] for key in placer._known] == ["two", LAMBERT_93]
 
 
 def test_outcomes_are_counted() -> None:
