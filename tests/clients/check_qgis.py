@@ -1,9 +1,9 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, an X server and QGIS, and a second user with a plain websocket. QGIS runs `qgis_driver.py`, which
-uses the plugin's dock; this side starts, watches and judges. It ends by itself and leaves nothing running.
+It starts a server and QGIS, which needs no display, and is a second user with a plain websocket. QGIS runs
+`qgis_driver.py`, which uses the plugin's dock; this side starts, watches and judges. It leaves nothing running.
 
-Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
+Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets and python3-pyqt5.qtmultimedia.
 Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.
 """
 
@@ -25,7 +25,7 @@ from tests.support.client import Client
 from tests.support.processes import Stack, Valkey
 
 DRIVER = Path(__file__).with_name("qgis_driver.py")
-PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia xvfb"
+PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia"
 CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
 NICKNAME = "qgis-user"
 WHOLE_DEADLINE = 420.0  # seconds; it takes about a minute and a half
@@ -44,97 +44,57 @@ class Outside:
 
     async def answer(self, verb: str, arguments: dict[str, Any]) -> Any:
         """Execute a request of the driver; return the result."""
-        return await {
-            "join": self._join,
-            "leave": self._leave,
-            "send": self._send,
-            "await": self._await,
-            "stop": self._stop,
-        }[verb](**arguments)
+        return await getattr(self, verb)(**arguments)
 
-    async def close(self) -> None:
-        if self._client:
-            await self._client.leave()
-
-    async def _join(self, channel: str, nickname: str) -> None:
+    async def join(self, channel: str, nickname: str) -> None:
         self._client = await Client.connect(self._stack.fronts[0].url, channel)
         await self._client.register(nickname)
 
-    async def _leave(self) -> None:
-        await self.close()
+    async def leave(self) -> None:
+        if self._client:
+            await self._client.leave()
         self._client = None
 
-    async def _send(self, message: dict[str, Any], echo: bool = True) -> Any:
+    async def send(self, message: dict[str, Any], echo: bool = True) -> Any:
         assert self._client
         await self._client.send(**message)
         return await self._client.until(type=message["type"], author=message["author"]) if echo else None
 
-    async def _await(self, conditions: dict[str, Any]) -> Any:
+    async def expect(self, conditions: dict[str, Any]) -> Any:
         assert self._client
         return await self._client.until(**conditions)
 
-    async def _stop(self) -> None:
-        client, self._client = self._client, None
+    async def stop(self) -> None:
         await self._stack.fronts[0].stopped()
-        if client:
-            await client.closed()
+        if self._client:
+            await self._client.closed()
+        self._client = None
 
 
 @contextlib.contextmanager
-def display(directory: Path) -> Iterator[str]:
-    """Run an X server; yields its name for DISPLAY."""
-    read, write = os.pipe()
-    with (directory / "xvfb.log").open("wb") as log:
-        command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
-        server = subprocess.Popen(command, pass_fds=[write], stdout=log, stderr=log)
-    os.close(write)
-    try:
-        with os.fdopen(read) as numbers:
-            number = numbers.readline().strip()
-        if not number:
-            raise CannotTry(f"Xvfb does not start: {(directory / 'xvfb.log').read_text()}")
-        yield f":{number}"
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-@contextlib.contextmanager
-def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list[int]) -> Iterator[None]:
+def running_qgis(directory: Path, task: dict[str, Any], pipes: list[int]) -> Iterator[None]:
     """Run QGIS with its own profile, in its own process group so that all of it can be ended."""
-    home = directory / "home"
-    runtime = directory / "runtime"
-    home.mkdir()
-    runtime.mkdir(mode=0o700)
+    for name in ("home", "runtime"):
+        (directory / name).mkdir(mode=0o700)
     environment = {
         "PATH": os.environ["PATH"],
-        "HOME": str(home),
+        "HOME": str(directory / "home"),
         "TMPDIR": str(directory),
-        "XDG_RUNTIME_DIR": str(runtime),
-        "DISPLAY": screen,
+        "XDG_RUNTIME_DIR": str(directory / "runtime"),
+        "QT_QPA_PLATFORM": "offscreen",
         "LANG": "C.UTF-8",
-        "LIBGL_ALWAYS_SOFTWARE": "1",
         "CHECK_QGIS": json.dumps(task),
     }
-    profiles = directory / "profiles"
-    command = [
-        "qgis",
-        "--nologo",
-        "--noversioncheck",
-        "--noplugins",
-        "--profiles-path",
-        str(profiles),
-        "--code",
-        str(DRIVER),
-    ]
+    profiles = str(directory / "profiles")
+    options = ["--nologo", "--noversioncheck", "--noplugins", "--profiles-path", profiles, "--code", str(DRIVER)]
     with (directory / "qgis.log").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            ["qgis", *options],
             env=environment,
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.STDOUT,
+            stderr=log,
             pass_fds=pipes,
             start_new_session=True,
         )
@@ -186,7 +146,7 @@ async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
         "directory": str(directory),
     }
     outside = Outside(stack)
-    with display(directory) as screen, running_qgis(directory, task, screen, [to_driver, from_driver]):
+    with running_qgis(directory, task, [to_driver, from_driver]):
         os.close(to_driver)
         os.close(from_driver)
         reader = asyncio.StreamReader(limit=1 << 26)
@@ -202,7 +162,7 @@ async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
         finally:
             transport.close()
             os.close(answers)
-            await outside.close()
+            await outside.leave()
 
 
 def run(plugin: Path, directory: Path) -> list[str]:
@@ -240,9 +200,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as by Ctrl-C: stops what was started
     try:
         plugin = plugin_directory(parser.parse_args().plugin)
-        for program in ("qgis", "Xvfb"):
-            if not shutil.which(program):
-                raise CannotTry(f"there is no {program} here: apt-get install {PACKAGES}")
+        if not shutil.which("qgis"):
+            raise CannotTry(f"there is no QGIS here: apt-get install {PACKAGES}")
         with tempfile.TemporaryDirectory(prefix="gischat-qgis-") as name:
             directory = Path(name)
             wrong = run(plugin, directory)
