@@ -8,7 +8,6 @@ import ast
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,27 +80,27 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_in(source: str, importer: str, *, is_package: bool = False) -> Iterator[Import]:
-    """Every import, relative ones made absolute; `from a import b` counts as of `a.b`, which may be a module."""
-    for node in ast.walk(parsed(source)):
-        if isinstance(node, ast.Import):
-            for name in node.names:
-                yield Import(importer, node.lineno, name.name)
-        elif isinstance(node, ast.ImportFrom):
-            base = importer.split(".")
-            up = node.level - is_package
-            parents = base[: len(base) - up] if node.level else []
-            for name in node.names:
-                yield Import(importer, node.lineno, ".".join([*parents, *filter(None, [node.module]), name.name]))
-
-
 SOURCES = {module_of(path): path for package in ("gischat", "worker") for path in (ROOT / package).rglob("*.py")}
 
 
 @functools.cache
+def nodes_of(module: str) -> list[ast.AST]:
+    return [*ast.walk(parsed(SOURCES[module].read_text("utf-8")))]
+
+
+@functools.cache
 def imports_of(module: str) -> list[Import]:
-    path = SOURCES[module]
-    return list(imports_in(path.read_text("utf-8"), module, is_package=path.name == "__init__.py"))
+    """Every import, relative ones made absolute; `from a import b` counts as of `a.b`, which may be a module."""
+    found = []
+    for node in nodes_of(module):
+        if isinstance(node, ast.Import):
+            found += [Import(module, node.lineno, name.name) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")
+            up = node.level - (SOURCES[module].name == "__init__.py")
+            parents = [*(base[: len(base) - up] if node.level else []), *filter(None, [node.module])]
+            found += [Import(module, node.lineno, ".".join([*parents, name.name])) for name in node.names]
+    return found
 
 
 def is_within(module: str, package: str) -> bool:
@@ -162,8 +161,8 @@ def test_each_script_is_run_by_one_function_of_the_broker() -> None:
     """Its arguments have names, and its results types; nobody else hands it a list."""
     run = [
         (node.attr, module)
-        for module, path in SOURCES.items()
-        for node in ast.walk(parsed(path.read_text("utf-8")))
+        for module in SOURCES
+        for node in nodes_of(module)
         if isinstance(node, ast.Attribute) and node.attr in Scripts.__annotations__
         if ast.unparse(node.value).rpartition(".")[2] in ("scripts", "_scripts")
     ]
@@ -195,8 +194,8 @@ MAKES_THE_ENVIRONMENT = "gischat.supervision"
 def test_nobody_reads_the_environment_but_the_settings() -> None:
     wrong = [
         f"{module}, line {node.lineno}, reads the environment"
-        for module, path in SOURCES.items()
-        for node in ast.walk(parsed(path.read_text("utf-8")))
+        for module in SOURCES
+        for node in nodes_of(module)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
         if module not in OF_THE_ENVIRONMENT and not is_within(module, MAKES_THE_ENVIRONMENT)
     ]
