@@ -12,6 +12,8 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.waiting import DEADLINE, awaited
 
+CSS = By.CSS_SELECTOR
+
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"
 
@@ -49,6 +51,8 @@ class Page:
         self.expected_errors: tuple[str, ...] = ()
         self._errors: list[str] = []
         self._requested: list[str] = []
+        self._is_somewhere = False
+        self.size = (0, 0)
         self._script: dict[str, str] = {}
         if not keeps_itself:
             self._script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", WITHOUT_WORKER)
@@ -81,6 +85,7 @@ class Page:
 
     def resize(self, width: int, height: int) -> None:
         """Show the page on a screen of that size."""
+        self.size = (width, height)
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
@@ -106,11 +111,22 @@ class Page:
         """Let the browser reach everybody again."""
         self.browser.execute_cdp_cmd("Network.disable", {})
 
+    def be_at(self, latitude: float, longitude: float, accuracy: float) -> None:
+        """Let the page know where the device is."""
+        permitted = {"permissions": ["geolocation"], "origin": self.base_url}
+        self.browser.execute_cdp_cmd("Browser.grantPermissions", permitted)
+        where = {"latitude": latitude, "longitude": longitude, "accuracy": accuracy}
+        self.browser.execute_cdp_cmd("Emulation.setGeolocationOverride", where)
+        self._is_somewhere = True
+
     def close(self) -> None:
         """Leave the page: its connection ends."""
         self._read_logs()
         self.regain_network()
         self.forget()
+        if self._is_somewhere:
+            self.browser.execute_cdp_cmd("Emulation.clearGeolocationOverride", {})
+            self.browser.execute_cdp_cmd("Browser.resetPermissions", {})
         if self._script:
             self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", self._script)
 
@@ -154,7 +170,7 @@ class Page:
 
     def all(self, selector: str) -> list[WebElement]:
         """The elements of a CSS selector that are there now."""
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+        return self.browser.find_elements(CSS, selector)
 
     def wait(self, condition: Callable[[], T | None], what: str) -> T:
         """Wait until the condition holds, and return what it returned."""
@@ -233,7 +249,7 @@ class Page:
 
     def width_of_picture(self, message: WebElement) -> int:
         """How wide the message's picture is, in its own pixels, as soon as it is shown."""
-        image = message.find_element(By.CSS_SELECTOR, ".picture-link img")
+        image = message.find_element(CSS, ".picture-link img")
         return self.wait(lambda: int(str(image.get_property("naturalWidth"))), "the picture to be decoded")
 
     def downloaded(self, link: WebElement) -> str:
