@@ -41,8 +41,8 @@ class Audit:
         for scheme, size in self._looks:
             page.resize(*size)
             page.show_in(scheme)
-            if not page.browser.execute_script("return 'axe' in window"):
-                page.browser.execute_script(AXE)
+            if not page.run("return 'axe' in window"):
+                page.run(AXE)
             found = [
                 f"{rule['id']}: {node['html']} {node['failureSummary']}"
                 for rule in page.browser.execute_async_script(RUN)["violations"]
@@ -50,6 +50,6 @@ class Audit:
             ]
             if found:
                 self.faults[f"{state}, {scheme}, {size[0]}"] = found
-        page.browser.execute_script(REMEMBER)
+        page.run(REMEMBER)
         page.resize(*before)
         page.show_in("light")

@@ -213,7 +213,7 @@ async def test_a_refused_message_can_be_sent_again_or_removed_and_what_comes_too
 
     # When there is more than may be sent, then it waits in sight, and is sent when the server lets it
     said = [words() for _ in range(22)]
-    page.browser.execute_script(SAY_ALL, said)
+    page.run(SAY_ALL, said)
     page.wait(lambda: page.all(".unsent .reason"), "the server to refuse one")
     waiting = [message.text for message in page.all(".unsent")]
     assert waiting
@@ -243,7 +243,7 @@ async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     page = browse()
     page.join(channel, "jane")
     pick_photo(page, tmp_path)
-    assert not page.browser.execute_script(ASKS)
+    assert not page.run(ASKS)
     lose(page)
     page.say(caption := words())
     page.say(mistake := words())
@@ -252,7 +252,7 @@ async def test_what_was_written_offline_outlives_a_reload_and_is_sent(
     page.wait(lambda: len(page.all(".unsent")) == 1, "one to be removed")
 
     # One who leaves is asked
-    assert page.browser.execute_script(ASKS)
+    assert page.run(ASKS)
     page.find("#leave").click()
     page.until_shown("has not been sent", within="#question")
     audit(page, "leaving with something unsent")
@@ -306,8 +306,8 @@ def test_the_page_comes_back_after_a_restart_and_opens_without_a_server(
     page.message(before)
     page.wait(lambda: len(page.browser.execute_async_script(KEPT)) > 20, "the page to be kept")
     assert not [url for url in page.browser.execute_async_script(KEPT) if "/channel" in url]
-    page.browser.execute_script(READ_ALONG, channel_path("QGIS", "events"))
-    page.wait(lambda: page.browser.execute_script("return heard.length"), "the history")
+    page.run(READ_ALONG, channel_path("QGIS", "events"))
+    page.wait(lambda: page.run("return heard.length"), "the history")
 
     # When the server restarts, then both come back by themselves, and show nothing twice
     front.stop()
@@ -319,8 +319,8 @@ def test_the_page_comes_back_after_a_restart_and_opens_without_a_server(
     page.message(meanwhile)
     assert page.texts() == [before, meanwhile]
     page.until_people("jane (you)")
-    page.wait(lambda: page.browser.execute_script("return opened === 2 && heard.length === 2"), "the events")
-    heard = page.browser.execute_script("return heard")
+    page.wait(lambda: page.run("return opened === 2 && heard.length === 2"), "the events")
+    heard = page.run("return heard")
     assert [message["text"] for _, message in heard] == [before, meanwhile]
     assert all(id == message["id"] for id, message in heard)
 

@@ -198,14 +198,10 @@ async def test_what_is_shared_goes_on_into_other_programs(
     page.all(".map-list details .map-item")[1].click()
     chart.until_titled("Fountain")
     audit(page, "what is on the map, and what was chosen")
-    page.browser.execute_script(
-        "globalThis.copied = []; navigator.clipboard.writeText = async (words) => copied.push(words);"
-    )
+    page.run("globalThis.copied = []; navigator.clipboard.writeText = async (words) => copied.push(words);")
     for choice in page.all(".map-details .choices")[1].find_elements(CSS, "button"):
         choice.click()
-    copied = page.wait(
-        lambda: len(found := page.browser.execute_script("return copied")) == 4 and found, "four forms to be copied"
-    )
+    copied = page.wait(lambda: len(found := page.run("return copied")) == 4 and found, "four forms to be copied")
     position, uri, text, made = copied
     lon, lat = position.split(", ")
     assert (uri, text) == (f"geo:{lat},{lon}", f"POINT ({lon} {lat})")
@@ -262,7 +258,7 @@ async def test_the_list_is_the_map_for_the_keyboard(browse: Browse, join: Join, 
     page.find(".map-canvas").send_keys(Keys.ESCAPE)
     page.find(".map-canvas").send_keys(Keys.ESCAPE)
     page.wait(lambda: not page.all("#map:not([hidden])"), "the map to close")
-    assert page.browser.execute_script("return document.activeElement.id") == "map-toggle"
+    assert page.run("return document.activeElement.id") == "map-toggle"
 
     # It flies, unless less motion is wanted
     for motion, is_at_once in (("reduce", True), ("no-preference", False)):
@@ -281,7 +277,7 @@ async def test_on_a_phone_the_talk_fits_and_the_map_lies_over_it(
     assert not page.all("#people")[0].is_displayed()
     page.find("#people-toggle").click()
     page.until_people("jane (you)", "john")
-    assert page.browser.execute_script(WIDTH) == 360
+    assert page.run(WIDTH) == 360
     send = page.find("#send").rect
     assert send["x"] + send["width"] <= 360
     assert send["y"] + send["height"] <= 640
@@ -304,9 +300,9 @@ async def test_on_a_phone_the_talk_fits_and_the_map_lies_over_it(
     page.lose_network()
     page.until_shown("Not connected. Trying again", within="#connection")
     status = page.find("#connection")
-    assert page.browser.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", status)
+    assert page.run("return arguments[0].scrollWidth <= arguments[0].clientWidth", status)
     assert status.rect["height"] < 30
-    assert page.browser.execute_script(WIDTH) == 390
+    assert page.run(WIDTH) == 390
     page.find("#people-toggle").click()
     page.find("#people")
     audit(page, "people on a phone, and connection lost")

@@ -136,7 +136,7 @@ async def test_no_field_of_any_message_becomes_markup_or_a_link(browse: Browse, 
 
     # What our own page never does, a mistake in it could not do either: the browser itself stops markup
     page.expected_errors = ("TrustedHTML", "Content Security Policy")
-    assert page.browser.execute_script(MAKE_MARKUP) == "TypeError"
+    assert page.run(MAKE_MARKUP) == "TypeError"
 
 
 async def test_replies_likes_long_texts_and_a_long_talk(browse: Browse, join: Join, audit: Audit, channel: str) -> None:
@@ -161,7 +161,7 @@ async def test_replies_likes_long_texts_and_a_long_talk(browse: Browse, join: Jo
     page.until_shown(f"john likes “{other}”")
 
     # Counted in characters, as the server does: each of these is two UTF-16 units
-    page.browser.execute_script("document.getElementById('text').value = '🗺'.repeat(255)")
+    page.run("document.getElementById('text').value = '🗺'.repeat(255)")
     page.find("#text").send_keys("x")
     page.until_shown("1 character too many", within="#length")
     assert not page.find("#send").is_enabled()
@@ -173,8 +173,8 @@ async def test_replies_likes_long_texts_and_a_long_talk(browse: Browse, join: Jo
     for _ in range(30):
         last = await john.say()
     page.wait(lambda: page.in_sight(last), "the newest message to be in sight")
-    page.browser.execute_script("document.getElementById('log').scrollTop = 0")
-    page.until_scrolled_up()
+    page.run("document.getElementById('log').scrollTop = 0")
+    page.until_drawn()
     page.message(later := await john.say())
     assert not page.in_sight(later)
     page.find("#newest").click()
@@ -222,7 +222,7 @@ async def test_pictures_are_sent_and_what_is_none_is_refused(
     assert (received.format, received.size) == ("JPEG", (533, 800))
 
     # One that is pasted
-    page.browser.execute_script(PASTE, as_base64(encoded(quarters(40, 30), "PNG")))
+    page.run(PASTE, as_base64(encoded(quarters(40, 30), "PNG")))
     page.until_shown("pasted.png", within="#attachment-text")
     page.find("#text").send_keys(Keys.ENTER)
     assert opened((await john.until(type="image"))["image_data"]).size == (40, 30)

@@ -118,7 +118,7 @@ def test_a_token_in_a_link_leaves_the_address_and_lasts_for_the_tab(visit: Visit
     # Given a link with the token behind the #
     page = visit(BASE)
     given = {"channel": PRIVATE, "token": TOKEN}
-    page.browser.execute_script("location.hash = new URLSearchParams(arguments[0])", given)
+    page.run("location.hash = new URLSearchParams(arguments[0])", given)
     page.wait(lambda: "token" not in page.browser.current_url, "the token to leave the address")
 
     # When the page is loaded anew by it, and again, then it is in, and only the tab keeps the token
@@ -127,8 +127,8 @@ def test_a_token_in_a_link_leaves_the_address_and_lasts_for_the_tab(visit: Visit
     page.until_shown("joan joined")
     page.reload()
     page.until_people("joan (you)")
-    assert not any("s3cret" in kept for kept in page.browser.execute_script(STORES))
-    assert "s3cret" in page.browser.execute_script(TAB)
+    assert not any("s3cret" in kept for kept in page.run(STORES))
+    assert "s3cret" in page.run(TAB)
 
 
 async def test_a_key_leaves_the_address_is_kept_for_the_tab_and_shown_only_if_asked_for(
@@ -156,13 +156,13 @@ async def test_a_key_leaves_the_address_is_kept_for_the_tab_and_shown_only_if_as
     page.until_shown(f"{url}/channel/QGIS/features.geojson", within="#feed")
     page.until_shown(f"{url.replace('http', 'ws')}/channel/QGIS/ws", within="#socket")
     page.find("#plugin-code svg")
-    plain = page.browser.execute_script(MODULES, "#address-code")
+    plain = page.run(MODULES, "#address-code")
     assert (plain[0] - 17) % 4 == 0  # a version of ISO/IEC 18004
     assert re.fullmatch(r"(M\d+ \d+h1v1h-1z)+", plain[1])
     with_key = f"{url}/k/{key['key']}"
     page.find("#with-key").click()
     page.until_shown(with_key, within="#address")
-    page.wait(lambda: page.browser.execute_script(MODULES, "#address-code") != plain, "another code")
+    page.wait(lambda: page.run(MODULES, "#address-code") != plain, "another code")
     page.choose(PRIVATE)
     page.until_shown(f"{with_key}/channel/%C3%89t%C3%A9%20%C3%A0%20la%20mer/features.geojson", within="#feed")
     page.find("#with-key").click()
@@ -173,7 +173,7 @@ async def test_a_key_leaves_the_address_is_kept_for_the_tab_and_shown_only_if_as
     page.until_shown(text)
     page.message(text).find_element(CSS, "[aria-label^='Copy a link']").click()
     assert key["key"] not in page.browser.page_source + page.browser.current_url + house.fronts[0].whole_log()
-    assert not any(key["key"] in kept for kept in page.browser.execute_script(STORES))
+    assert not any(key["key"] in kept for kept in page.run(STORES))
 
     # When it is revoked, the page says so, and is what it is for everybody
     await admin.act("DELETE", f"keys/{key['id']}")

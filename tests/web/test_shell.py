@@ -85,7 +85,7 @@ async def test_the_page_is_small_installable_and_speaks_the_language_that_one_ch
     page.find("#settings-open").click()
     page.find("#language option[value='fr']").click()
     page.until_shown("Quitter", within="#leave")
-    assert page.browser.execute_script("return document.documentElement.lang") == "fr"
+    assert page.run("return document.documentElement.lang") == "fr"
     await john.say(said := words(), author="john")
     assert page.message(said).find_element(CSS, ".tool").text == "Répondre"
     page.until_shown("2 personnes ici", within="#people-title")

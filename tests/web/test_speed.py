@@ -20,7 +20,6 @@ globalThis.WebSocket = class extends Real {
 };
 """
 BRING = "for (const data of arguments[0]) socket.onmessage({ data });"
-FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]));"
 COUNT_WRITTEN = """
 globalThis.written = 0;
 const { stringify } = JSON;
@@ -39,8 +38,8 @@ def message(type_: str, **changes: Any) -> str:
 
 
 def bring_texts(page: Page, number: int) -> None:
-    page.browser.execute_script(BRING, [message("text", text=(last := words())) for _ in range(number)])
-    page.browser.execute_async_script(FRAMES)
+    page.run(BRING, [message("text", text=(last := words())) for _ in range(number)])
+    page.until_drawn()
     page.wait(lambda: page.in_sight(last), "the last message")
 
 
@@ -53,7 +52,7 @@ def layouts(page: Page) -> int:
 def test_much_is_done_together_and_large_layers_are_written_down_when_wanted(browse: Browse, channel: str) -> None:
     page = browse()
     page.browser.execute_cdp_cmd("Performance.enable", {})
-    page.browser.execute_script(LISTEN)
+    page.run(LISTEN)
     page.join(channel)
 
     # 200 messages at once in a full log are laid out together
@@ -64,10 +63,10 @@ def test_much_is_done_together_and_large_layers_are_written_down_when_wanted(bro
     assert len(page.all("#log > *")) == 500  # a page that is open for long does not grow for ever
 
     # A large layer is written down when somebody saves it
-    page.browser.execute_script(COUNT_WRITTEN)
+    page.run(COUNT_WRITTEN)
     features = [feature(point(x, 0.5), properties={"name": "x" * 5000}) for x in range(100)]
-    page.browser.execute_script(BRING, [message("geojson", layer_name="wells", geojson=layer(features))])
+    page.run(BRING, [message("geojson", layer_name="wells", geojson=layer(features))])
     shown = page.message("shared the layer “wells” (100 features, EPSG:2154)")
-    assert page.browser.execute_script("return written") < 10_000
+    assert page.run("return written") < 10_000
     saved = json.loads(page.downloaded(shown.find_element(CSS, ".download")))
     assert saved["features"] == features

@@ -71,7 +71,7 @@ async def test_authors_are_marked_portrayed_and_mentioned(
 
     # Each text has its direction; what turns the direction of letters turns no others
     arabic = await john.say("مرحبا بالعالم GIS", author="john")
-    assert page.browser.execute_script(DIRECTION, page.message(arabic).find_element(CSS, ".words")) == "rtl"
+    assert page.run(DIRECTION, page.message(arabic).find_element(CSS, ".words")) == "rtl"
     await john.send(type="like", liker_author="john", liked_author="jane_gis", message="\u202eabc")
     page.until_shown("john likes")
     assert page.find(".quiet.like > span > bdi").get_property("textContent") == "\u202eabc"
@@ -92,9 +92,9 @@ async def test_authors_are_marked_portrayed_and_mentioned(
     shown = page.texts()
     await john.say("qgisprolicense", author="john")
     assert "QGIS is free" in page.notice()
-    page.browser.execute_script(WATCH_MOTION)
+    page.run(WATCH_MOTION)
     page.say("wizz")
-    page.wait(lambda: page.browser.execute_script("return moved.includes('wizz')"), "the page to shake")
+    page.wait(lambda: page.run("return moved.includes('wizz')"), "the page to shake")
     page.say(marker := words())
     page.message(marker)
     assert page.texts() == [*shown, marker]
@@ -138,12 +138,12 @@ async def test_several_channels_are_open_in_one_tab(
     assert not page.all(".badge")
 
     # A link leads to a message
-    page.browser.execute_script(GO_TO, first, wanted)
+    page.run(GO_TO, first, wanted)
     page.wait(
         lambda: page.browser.switch_to.active_element.get_attribute("data-id") == wanted,
         "the message to have the focus",
     )
-    page.browser.execute_script(GO_TO, first, NO_MESSAGE)
+    page.run(GO_TO, first, NO_MESSAGE)
     assert page.notice() == "This message is no longer here."
 
     # And after a reload
@@ -165,13 +165,13 @@ def test_back_and_forward_and_the_address_change_the_channel(browse: Browse, fre
     page.until_shown(first, within="#channel-name")
     page.browser.forward()
     page.until_shown(second, within="#channel-name")
-    page.browser.execute_script(GO_TO, third)
+    page.run(GO_TO, third)
     page.until_shown(third, within="#channel-name")
     page.until_people("jane (you)")
-    page.browser.execute_script("location.hash = '#channel=Nowhere'")
+    page.run("location.hash = '#channel=Nowhere'")
     assert "no channel “Nowhere”" in page.notice()
     for earlier in (third, second, first):
         page.browser.back()
-        page.wait(lambda earlier=earlier: page.browser.execute_script(CHOSEN) == earlier, f"{earlier} to be chosen")
+        page.wait(lambda earlier=earlier: page.run(CHOSEN) == earlier, f"{earlier} to be chosen")
     page.browser.back()
     page.find("#join")
