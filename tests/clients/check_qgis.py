@@ -82,6 +82,7 @@ def running_qgis(directory: Path, task: dict[str, Any], pipes: list[int]) -> Ite
         "TMPDIR": str(directory),
         "XDG_RUNTIME_DIR": str(directory / "runtime"),
         "QT_QPA_PLATFORM": "offscreen",
+        "DISPLAY": "none, but QGIS looks whether there is one",
         "LANG": "C.UTF-8",
         "CHECK_QGIS": json.dumps(task),
     }

@@ -9,12 +9,12 @@ from selenium import webdriver
 
 from tests.conftest import StackFactory
 from tests.support.processes import Stack
-from tests.support.stacks import AT_ONCE, Stacks
 from tests.web.axe import Audit
 from tests.web.page import Page
 
-# Spaces, letters and signs that have to be percent-encoded in a path, in the page's own links too.
-CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(AT_ONCE)]
+# One for each test, and some for a few. Spaces, letters and signs that have to be percent-encoded in a path, in the
+# page's own links too.
+CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(26)]
 
 # Nothing but what the tests ask for: no first run, no updates, no reports.
 FLAGS = (
@@ -37,25 +37,28 @@ Browse = Callable[..., Page]
 
 
 @pytest.fixture(scope="package")
-def stacks(open_stack: StackFactory) -> Iterator[Stacks]:
-    with Stacks(open_stack, CHANNELS, []) as stacks:
-        yield stacks
+def shared_stack(open_stack: StackFactory) -> Iterator[Stack]:
+    with open_stack(channels=",".join(CHANNELS)) as stack:
+        yield stack
 
 
 @pytest.fixture
-def stack(stacks: Stacks) -> Iterator[Stack]:
+def stack(shared_stack: Stack) -> Iterator[Stack]:
     """One front and one worker of each lane, with the default settings but for the channels.
 
     Whatever the page sends: no traceback, and no word of it, gets into the logs.
     """
-    yield stacks.with_room()
-    stacks.assert_quiet_logs()
+    yield shared_stack
+    shared_stack.assert_quiet_logs()
+
+
+_unused = iter(CHANNELS)
 
 
 @pytest.fixture
-def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
+def fresh_channels() -> Iterator[str]:
     """The names of channels of the stack that no test has used."""
-    return stacks.fresh_channels()
+    return _unused
 
 
 @pytest.fixture(scope="package")
