@@ -5,8 +5,7 @@ Deno.test("a message that is not confirmed is sent once more, and then given up"
   const happened = [];
   const alarms = [];
   const { setTimeout, clearTimeout } = globalThis;
-  globalThis.setTimeout = (alarm) => alarms.push(alarm);
-  globalThis.clearTimeout = () => {};
+  Object.assign(globalThis, { setTimeout: (alarm) => alarms.push(alarm), clearTimeout() {} });
   try {
     const post = (id) => ({ id, at: Date.now(), messages: [{ id }], refused: false, sentAt: null });
     const outbox = new Outbox("x", {
