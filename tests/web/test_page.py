@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import uuid
 from pathlib import Path
 
 from selenium.webdriver import Keys
@@ -159,6 +160,10 @@ async def test_replies_likes_long_texts_and_a_long_talk(browse: Browse, join: Jo
     page.wait(lambda: "♥ john" in page.message(answer).text, "the like to be shown at the message")
     await john.send(type="like", liker_author="john", liked_author="jane", message=(other := words()))
     page.until_shown(f"john likes “{other}”")
+
+    # … which may be gone
+    await john.send(**sample("text", text=(late := words()), author="john", in_reply_to_id=str(uuid.uuid4())))
+    page.message(late)
 
     # Counted in characters, as the server does: each of these is two UTF-16 units
     page.run("document.getElementById('text').value = '🗺'.repeat(255)")
