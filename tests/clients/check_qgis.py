@@ -1,14 +1,13 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server and QGIS, which needs no display, and is a second user with a plain websocket. QGIS runs
-`qgis_driver.py`, which uses the plugin's dock; this side starts, watches and judges. It leaves nothing running.
+It starts a server, and QGIS without a display. QGIS runs `qgis_driver.py`, which uses the plugin's dock, is a second
+user, and reports in JSON lines over a pipe. It leaves nothing running.
 
 Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets and python3-pyqt5.qtmultimedia.
 Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -17,17 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tests.support.client import Client
 from tests.support.processes import Stack, Valkey
 
 DRIVER = Path(__file__).with_name("qgis_driver.py")
 PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia"
 CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-NICKNAME = "qgis-user"
 WHOLE_DEADLINE = 420.0  # seconds; it takes about a minute and a half
 
 
@@ -35,45 +33,10 @@ class CannotTry(Exception):
     """A requirement is missing."""
 
 
-class Outside:
-    """Does what the driver asks for: it is the second user, and stops the server."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._client: Client | None = None
-
-    async def answer(self, verb: str, arguments: dict[str, Any]) -> Any:
-        """Execute a request of the driver; return the result."""
-        return await getattr(self, verb)(**arguments)
-
-    async def join(self, channel: str, nickname: str) -> None:
-        self._client = await Client.connect(self._stack.fronts[0].url, channel)
-        await self._client.register(nickname)
-
-    async def leave(self) -> None:
-        if self._client:
-            await self._client.leave()
-        self._client = None
-
-    async def send(self, message: dict[str, Any], echo: bool = True) -> Any:
-        assert self._client
-        await self._client.send(**message)
-        return await self._client.until(type=message["type"], author=message["author"]) if echo else None
-
-    async def expect(self, conditions: dict[str, Any]) -> Any:
-        assert self._client
-        return await self._client.until(**conditions)
-
-    async def stop(self) -> None:
-        await self._stack.fronts[0].stopped()
-        if self._client:
-            await self._client.closed()
-        self._client = None
-
-
 @contextlib.contextmanager
-def running_qgis(directory: Path, task: dict[str, Any], pipes: list[int]) -> Iterator[None]:
-    """Run QGIS with its own profile, in its own process group so that all of it can be ended."""
+def running_qgis(directory: Path, **task: Any) -> Iterator[IO[str]]:
+    """Run QGIS with its own profile, in its own process group so that all of it can be ended; yields its reports."""
+    told, pipe = os.pipe()
     for name in ("home", "runtime"):
         (directory / name).mkdir(mode=0o700)
     environment = {
@@ -84,7 +47,7 @@ def running_qgis(directory: Path, task: dict[str, Any], pipes: list[int]) -> Ite
         "QT_QPA_PLATFORM": "offscreen",
         "DISPLAY": "none, but QGIS looks whether there is one",
         "LANG": "C.UTF-8",
-        "CHECK_QGIS": json.dumps(task),
+        "CHECK_QGIS": json.dumps({**task, "pipe": pipe, "directory": str(directory)}),
     }
     profiles = str(directory / "profiles")
     options = ["--nologo", "--noversioncheck", "--noplugins", "--profiles-path", profiles, "--code", str(DRIVER)]
@@ -96,84 +59,51 @@ def running_qgis(directory: Path, task: dict[str, Any], pipes: list[int]) -> Ite
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=pipes,
+            pass_fds=[pipe],
             start_new_session=True,
         )
-    try:
-        yield
-    finally:
+    os.close(pipe)
+
+    def end() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+    deadline = threading.Timer(WHOLE_DEADLINE, end)
+    deadline.start()
+    try:
+        with os.fdopen(told) as reports:
+            yield reports
+    finally:
+        deadline.cancel()
+        end()
         process.wait(10)
 
 
-async def talk(outside: Outside, reader: asyncio.StreamReader, answers: int) -> list[str]:
-    """Serve the driver until its end, and print what it reports; return the faults."""
+def judge(reports: IO[str], stack: Stack) -> list[str]:
+    """Print what the driver reports, to its end; return the faults."""
     wrong: list[str] = []
-    ended = False
-    while line := await reader.readline():
+    for line in reports:
         told = json.loads(line)
-        if "ask" in told:
-            os.write(answers, json.dumps(await answered(outside, told)).encode() + b"\n")
-        elif "failed" in told:
+        if "failed" in told:
             wrong.append(f"{told['step']}: {told['failed']}")
-            print(f"  WRONG  {told['step']}: {told['failed']}", flush=True)
-        elif "step" in told:
+            print(f"  WRONG  {wrong[-1]}", flush=True)
+        elif "saw" in told:
             print(f"  ok     {told['step']}: {told['saw']}", flush=True)
-        ended |= "end" in told
-    if not ended:
-        wrong.append("QGIS ended before the check was over")
-    return wrong
-
-
-async def answered(outside: Outside, told: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"done": await outside.answer(told["ask"], told["arguments"])}
-    except Exception as error:
-        return {"error": f"{told['ask']} {told['arguments']}: {error}"}
-
-
-async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
-    """Run QGIS against the stack; return the faults."""
-    to_driver, answers = os.pipe()
-    told, from_driver = os.pipe()
-    task = {
-        "read": to_driver,
-        "write": from_driver,
-        "plugin": str(plugin),
-        "url": stack.fronts[0].url,
-        "channels": CHANNELS,
-        "nickname": NICKNAME,
-        "directory": str(directory),
-    }
-    outside = Outside(stack)
-    with running_qgis(directory, task, [to_driver, from_driver]):
-        os.close(to_driver)
-        os.close(from_driver)
-        reader = asyncio.StreamReader(limit=1 << 26)
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(told, "rb", buffering=0)
-        )
-        try:
-            async with asyncio.timeout(WHOLE_DEADLINE):
-                return await talk(outside, reader, answers)
-        except TimeoutError:
-            return [f"not over after {WHOLE_DEADLINE:.0f} s"]
-        finally:
-            transport.close()
-            os.close(answers)
-            await outside.leave()
+        elif "stop" in told:
+            stack.fronts[0].stop()
+        elif "end" in told:
+            return wrong
+    return [*wrong, f"QGIS ended before the check was over, or was not over after {WHOLE_DEADLINE:.0f} s"]
 
 
 def run(plugin: Path, directory: Path) -> list[str]:
     """Start the server, check, stop it; return the faults."""
     with Valkey(directory) as valkey:
-        channels = ",".join(CHANNELS)
-        stack = Stack(directory, valkey.url, channels=channels, rules="Be kind.")
+        stack = Stack(directory, valkey.url, channels=",".join(CHANNELS), rules="Be kind.")
         stack.start()
         try:
-            wrong = asyncio.run(check(plugin, directory, stack))
+            with running_qgis(directory, plugin=str(plugin), url=stack.fronts[0].url, channels=CHANNELS) as reports:
+                wrong = judge(reports, stack)
         except BaseException:
             stack.kill()
             raise

@@ -1,13 +1,12 @@
 """Runs in QGIS (`qgis --code`): uses the QChat plugin as a person does, and reports what it saw.
 
 It runs in QGIS' own Python and GUI thread. It replaces nothing of the plugin except the dialog for picking a file. It
-exchanges JSON lines with `check_qgis.py` over two pipes: it reports what it saw, and requests actions of another user.
+is another user, too, by a plain websocket, and reports to `check_qgis.py` in JSON lines.
 """
 
 import faulthandler
 import json
 import os
-import select
 import sys
 import time
 import traceback
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import qgis.utils
+from PyQt5.QtWebSockets import QWebSocket  # as the plugin has it: qgis.PyQt has none
 from qgis.core import (
     Qgis,
     QgsCoordinateReferenceSystem,
@@ -31,12 +31,15 @@ from qgis.core import (
     QgsWkbTypes,
 )
 from qgis.gui import QgsLayerTreeView, QgsMapCanvas
-from qgis.PyQt.QtCore import QCoreApplication, QTimer
+from qgis.PyQt.QtCore import QCoreApplication, QTimer, QUrl
 from qgis.PyQt.QtGui import QColor, QImage
 from qgis.PyQt.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox, QTextEdit, QTreeWidgetItem
 
-# read, write (pipes), plugin, url, channels, nickname, directory
+# pipe, plugin, url, channels, directory
 TASK: dict[str, Any] = json.loads(os.environ["CHECK_QGIS"])
+NICKNAME, WITNESS = "qgis-user", "witness"
+CHANNELS: list[str] = TASK["channels"]
+DIRECTORY = Path(TASK["directory"])
 PATIENCE = 20.0  # seconds until something must be shown
 STUCK_SECONDS = 300.0  # then QGIS' log shows where it hangs
 BUSY_SECONDS = 30.0  # a processing run that blocks the GUI thread
@@ -54,37 +57,9 @@ class Vital(Failed):
     """A failure after which no further step can be tried."""
 
 
-# --- the other process ---
-
-
-class Outside:
-    """Communicates with `check_qgis.py`; meanwhile QGIS handles its events."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def tell(self, **line: Any) -> None:
-        os.write(TASK["write"], json.dumps(line).encode() + b"\n")
-
-    def ask(self, verb: str, **arguments: Any) -> Any:
-        """Let the other user do something; return the result."""
-        self.tell(ask=verb, arguments=arguments)
-        reply = until(self._line, f"the answer to {verb}", patience=2 * PATIENCE)
-        if "error" in reply:
-            raise Failed(reply["error"])
-        return reply["done"]
-
-    def _line(self) -> dict[str, Any] | None:
-        if select.select([TASK["read"]], [], [], 0)[0]:
-            self._rest += os.read(TASK["read"], 1 << 20)
-        line, newline, rest = self._rest.partition(b"\n")
-        if not newline:
-            return None
-        self._rest = rest
-        return json.loads(line)
-
-
-outside = Outside()
+def tell(**line: Any) -> None:
+    """Report to `check_qgis.py`."""
+    os.write(TASK["pipe"], json.dumps(line).encode() + b"\n")
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -101,6 +76,44 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
         QCoreApplication.processEvents()
         time.sleep(0.01)
     return found
+
+
+def expect(condition: object, why: str) -> None:
+    if not condition:
+        raise Failed(why)
+
+
+class Witness:
+    """Another user."""
+
+    def join(self, channel: str) -> None:
+        self._received: list[dict[str, Any]] = []
+        self._socket = QWebSocket()
+        self._socket.textMessageReceived.connect(lambda text: self._received.append(json.loads(text)))
+        self._socket.open(QUrl(f"{TASK['url'].replace('http', 'ws')}/channel/{channel}/ws"))
+        until(lambda: self._socket.isValid(), "the other one's connection")
+        self.send("newcomer", newcomer=WITNESS)
+        self.heard("newcomer", newcomer=WITNESS)
+
+    def leave(self) -> None:
+        self._socket.close()
+
+    def send(self, type_: str, **values: Any) -> None:
+        self._socket.sendTextMessage(json.dumps({"type": type_, **values}))
+
+    def heard(self, type_: str, **values: Any) -> dict[str, Any]:
+        """Wait for such a message, and take it out of those received."""
+        values["type"] = type_
+
+        def found() -> dict[str, Any] | None:
+            return next((one for one in self._received if values.items() <= one.items()), None)
+
+        message = until(found, f"{values} at the other one", patience=2 * PATIENCE)
+        self._received.remove(message)
+        return message
+
+
+witness = Witness()
 
 
 # --- what QGIS shows ---
@@ -230,11 +243,6 @@ class Dock:
 
 # --- the steps, in a user's order ---
 
-NICKNAME: str = TASK["nickname"]
-CHANNELS: list[str] = TASK["channels"]
-DIRECTORY = Path(TASK["directory"])
-WITNESS = "witness"
-
 STEPS: list[Callable[[Dock], str]] = []
 
 
@@ -243,26 +251,17 @@ def step(function: Callable[[Dock], str]) -> Callable[[Dock], str]:
     return function
 
 
-def expect(condition: object, why: str) -> None:
-    if not condition:
-        raise Failed(why)
-
-
-def heard(type_: str, **conditions: Any) -> Any:
-    """Wait until the other user receives such a message."""
-    return outside.ask("expect", conditions={"type": type_, **conditions})
-
-
-def send(type_: str, **values: Any) -> Any:
+def send(type_: str, **values: Any) -> dict[str, Any]:
     """Let the other user send a message; return its echo."""
-    return outside.ask("send", message={"type": type_, "author": WITNESS, **values})
+    witness.send(type_, author=WITNESS, **values)
+    return witness.heard(type_, author=WITNESS)
 
 
 def join(dock: Dock, channel: str) -> None:
     """Let the other user join, and then the dock."""
-    outside.ask("join", channel=channel, nickname=WITNESS)
+    witness.join(channel)
     dock.connect(channel)
-    heard("newcomer", newcomer=NICKNAME)
+    witness.heard("newcomer", newcomer=NICKNAME)
 
 
 @step
@@ -293,7 +292,7 @@ def connects_and_registers(dock: Dock) -> str:
 @step
 def talks(dock: Dock) -> str:
     dock.say("Grüß Gott from QGIS 🗺")
-    message = heard("text", text="Grüß Gott from QGIS 🗺")
+    message = witness.heard("text", text="Grüß Gott from QGIS 🗺")
     dock.message("the echo of the text", text="Grüß Gott from QGIS 🗺")
     expect(message["author"] == NICKNAME, f"the text came from {message['author']}")
     sent = send("text", text="good day, QGIS")
@@ -346,7 +345,7 @@ def sends_and_loads_a_layer(dock: Dock) -> str:
     QgsProject.instance().addMapLayer(layer)
     iface.setActiveLayer(layer)
     dock.widget.on_send_geojson_layer_to_qchat()
-    message = heard("geojson", author=NICKNAME)
+    message = witness.heard("geojson", author=NICKNAME)
     expect(len(message["geojson"]["features"]) == 3, f"{len(message['geojson']['features'])} of 3 features came")
     expect(message["crs_authid"] == "EPSG:2154", f"its CRS came as {message['crs_authid']}")
 
@@ -383,14 +382,14 @@ def goes_to_extents_and_positions(dock: Dock) -> str:
     canvas.setExtent(QgsRectangle(651000, 6861000, 653000, 6863000))
     sent = canvas.extent()
     dock.widget.btn_send_extent.click()
-    message = heard("bbox", author=NICKNAME)
+    message = witness.heard("bbox", author=NICKNAME)
     expect(message["xmin"] == sent.xMinimum(), f"xmin was {sent.xMinimum()} and came as {message['xmin']}")
     canvas.setExtent(QgsRectangle(0, 0, 10, 10))
     load(dock.message("the extent's echo", author=NICKNAME, xmin=sent.xMinimum()))
     expect(sent.contains(canvas.extent().center()), f"the map shows {canvas.extent().toString()}")
 
     dock.widget.on_send_position_to_qchat(QgsPointXY(652000, 6862000))
-    heard("position", author=NICKNAME, x=652000)
+    witness.heard("position", author=NICKNAME, x=652000)
     canvas.setCenter(QgsPointXY(0, 0))
     load(dock.message("the position's echo", author=NICKNAME, x=652000))
     center = canvas.center()
@@ -403,7 +402,7 @@ def sends_a_crs_and_takes_it(dock: Dock) -> str:
     project = QgsProject.instance()
     project.setCrs(QgsCoordinateReferenceSystem("EPSG:3857"))
     dock.widget.btn_send_crs.click()
-    heard("crs", author=NICKNAME, crs_authid="EPSG:3857")
+    witness.heard("crs", author=NICKNAME, crs_authid="EPSG:3857")
     project.setCrs(QgsCoordinateReferenceSystem("EPSG:4326"))
     load(dock.message("the CRS' echo", author=NICKNAME, crs_authid="EPSG:3857"))
     expect(project.crs().authid() == "EPSG:3857", f"the project has {project.crs().authid()}")
@@ -418,13 +417,13 @@ def sends_images_and_shows_them(dock: Dock) -> str:
     expect(picture.save(str(path)), f"QGIS cannot write {path}")
     with picked_files(str(path)):
         dock.widget.btn_send_image.click()
-    heard("image", author=NICKNAME)
+    witness.heard("image", author=NICKNAME)
     item = dock.message("the image's echo", author=NICKNAME, type="image")
     size, colour = item.pixmap.size(), item.pixmap.toImage().pixelColor(5, 5)
     expect(max(size.width(), size.height()) > 0, "QGIS cannot show what came")
     expect(abs(colour.green() - 139) < 8, f"its colour came as {colour.name()}")
     dock.widget.btn_send_screenshot.click()
-    heard("image", author=NICKNAME)
+    witness.heard("image", author=NICKNAME)
     return f"1600 x 900 pixels come back as {size.width()} x {size.height()}; a screenshot arrives"
 
 
@@ -459,8 +458,7 @@ def loads_a_model(dock: Dock) -> str:
 
 @step
 def is_liked(dock: Dock) -> str:
-    like = {"type": "like", "liker_author": WITNESS, "liked_author": NICKNAME, "message": "well said"}
-    outside.ask("send", message=like, echo=False)
+    witness.send("like", liker_author=WITNESS, liked_author=NICKNAME, message="well said")
     return bar_with("well said")
 
 
@@ -511,7 +509,7 @@ def shows_users_status_and_rules(dock: Dock) -> str:
 def stays_while_it_is_busy(dock: Dock) -> str:
     time.sleep(BUSY_SECONDS)  # like a processing run, this blocks the GUI thread, which answers pings
     dock.say("still here")
-    heard("text", text="still here")
+    witness.heard("text", text="still here")
     dock.message("its own text", text="still here")
     return f"after {BUSY_SECONDS:.0f} s of work in its GUI thread it is still connected"
 
@@ -519,15 +517,15 @@ def stays_while_it_is_busy(dock: Dock) -> str:
 @step
 def changes_channels_and_disconnects(dock: Dock) -> str:
     for channel in [*CHANNELS[1:], CHANNELS[0]]:
-        outside.ask("leave")
+        witness.leave()
         join(dock, channel)
         dock.say(f"now in {channel}")
-        heard("text", text=f"now in {channel}")
+        witness.heard("text", text=f"now in {channel}")
         users = dock.widget.qchat_client.get_registered_users(channel)
         expect(sorted(users or []) == sorted([NICKNAME, WITNESS]), f"in {channel} it lists {users}")
     dock.widget.btn_connect.click()
     until(lambda: not dock.widget.connected, "the end of the connection")
-    heard("exiter", exiter=NICKNAME)
+    witness.heard("exiter", exiter=NICKNAME)
     return f"talks in {', '.join(CHANNELS)}; the other one reads that {NICKNAME} has left"
 
 
@@ -539,13 +537,13 @@ def connects_to_an_address_with_a_slash(dock: Dock) -> str:
     found = dock.channels()
     expect(found == CHANNELS, f"with a slash at the address' end the dock lists {found}")
     dock.connect(CHANNELS[0])
-    heard("newcomer", newcomer=NICKNAME)
+    witness.heard("newcomer", newcomer=NICKNAME)
     return "lists the channels and connects"
 
 
 @step
 def is_told_when_the_server_stops(dock: Dock) -> str:
-    outside.ask("stop")
+    tell(stop=True)
     return f"{bar_with('restarts')!r}; the dock's title is {dock.widget.grb_qchat.title()!r}"
 
 
@@ -580,7 +578,7 @@ def fill_gaps() -> None:
 
 def main() -> None:
     fill_gaps()
-    outside.tell(saw=f"QGIS {Qgis.QGIS_VERSION}, Python {sys.version.split()[0]}", step="starts")
+    tell(saw=f"QGIS {Qgis.QGIS_VERSION}, Python {sys.version.split()[0]}", step="starts")
     iface.messageBar().widgetAdded.connect(note_bar)
     timer = QTimer()
     timer.timeout.connect(answer_box)
@@ -603,14 +601,14 @@ def main() -> None:
             if errors:
                 raise Failed("QGIS shows a Python error")
         except Vital as failure:
-            outside.tell(step=name, failed=with_errors(str(failure)))
+            tell(step=name, failed=with_errors(str(failure)))
             return
         except Failed as failure:
-            outside.tell(step=name, failed=with_errors(str(failure)))
+            tell(step=name, failed=with_errors(str(failure)))
         except Exception as error:
-            outside.tell(step=name, failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
+            tell(step=name, failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
         else:
-            outside.tell(step=name, saw=saw, seconds=time.monotonic() - started)
+            tell(step=name, saw=saw, seconds=time.monotonic() - started)
 
 
 def run() -> None:
@@ -618,10 +616,10 @@ def run() -> None:
     try:
         main()
     except Failed as failure:
-        outside.tell(step="starts", failed=with_errors(str(failure)))
+        tell(step="starts", failed=with_errors(str(failure)))
     except Exception as error:
-        outside.tell(step="starts", failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
-    outside.tell(end=True)
+        tell(step="starts", failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
+    tell(end=True)
     os._exit(0)  # QGIS would ask whether to save the project
 
 
