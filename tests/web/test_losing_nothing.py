@@ -324,6 +324,7 @@ def test_the_page_comes_back_after_a_restart_and_opens_without_a_server(
     assert [message["text"] for _, message in heard] == [before, meanwhile]
     assert all(id == message["id"] for id, message in heard)
 
+    # When it comes again, it asks for each file once: see below
     page.reload()
     page.until_people("jane (you)")
 
