@@ -1,9 +1,9 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, and QGIS without a display. QGIS runs `qgis_driver.py`, which uses the plugin's dock, is a second
-user, and reports in JSON lines over a pipe. It leaves nothing running.
+It starts a server, an X server and QGIS. QGIS runs `qgis_driver.py`, which uses the plugin's dock, is a second user, and
+reports in JSON lines over a pipe. It leaves nothing running.
 
-Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets and python3-pyqt5.qtmultimedia.
+Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
 Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.
 """
 
@@ -24,7 +24,7 @@ from typing import IO, Any
 from tests.support.processes import Stack, Valkey
 
 DRIVER = Path(__file__).with_name("qgis_driver.py")
-PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia"
+PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia xvfb"
 CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
 WHOLE_DEADLINE = 420.0  # seconds; it takes about a minute and a half
 
@@ -34,7 +34,25 @@ class CannotTry(Exception):
 
 
 @contextlib.contextmanager
-def running_qgis(directory: Path, **task: Any) -> Iterator[IO[str]]:
+def display() -> Iterator[str]:
+    """Run an X server; yields its name for DISPLAY."""
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.close(write)
+    try:
+        with os.fdopen(read) as numbers:
+            number = numbers.readline().strip()
+        if not number:
+            raise CannotTry("Xvfb does not start")
+        yield f":{number}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@contextlib.contextmanager
+def running_qgis(directory: Path, screen: str, **task: Any) -> Iterator[IO[str]]:
     """Run QGIS with its own profile, in its own process group so that all of it can be ended; yields its reports."""
     told, pipe = os.pipe()
     for name in ("home", "runtime"):
@@ -44,9 +62,9 @@ def running_qgis(directory: Path, **task: Any) -> Iterator[IO[str]]:
         "HOME": str(directory / "home"),
         "TMPDIR": str(directory),
         "XDG_RUNTIME_DIR": str(directory / "runtime"),
-        "QT_QPA_PLATFORM": "offscreen",
-        "DISPLAY": "none, but QGIS looks whether there is one",
+        "DISPLAY": screen,
         "LANG": "C.UTF-8",
+        "LIBGL_ALWAYS_SOFTWARE": "1",
         "CHECK_QGIS": json.dumps({**task, "pipe": pipe, "directory": str(directory)}),
     }
     profiles = str(directory / "profiles")
@@ -102,7 +120,8 @@ def run(plugin: Path, directory: Path) -> list[str]:
         stack = Stack(directory, valkey.url, channels=",".join(CHANNELS), rules="Be kind.")
         stack.start()
         try:
-            with running_qgis(directory, plugin=str(plugin), url=stack.fronts[0].url, channels=CHANNELS) as reports:
+            task = {"plugin": str(plugin), "url": stack.fronts[0].url, "channels": CHANNELS}
+            with display() as screen, running_qgis(directory, screen, **task) as reports:
                 wrong = judge(reports, stack)
         except BaseException:
             stack.kill()
@@ -131,8 +150,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as by Ctrl-C: stops what was started
     try:
         plugin = plugin_directory(parser.parse_args().plugin)
-        if not shutil.which("qgis"):
-            raise CannotTry(f"there is no QGIS here: apt-get install {PACKAGES}")
+        for program in ("qgis", "Xvfb"):
+            if not shutil.which(program):
+                raise CannotTry(f"there is no {program} here: apt-get install {PACKAGES}")
         with tempfile.TemporaryDirectory(prefix="gischat-qgis-") as name:
             directory = Path(name)
             wrong = run(plugin, directory)
