@@ -1,7 +1,7 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, an X server and QGIS. QGIS runs `qgis_driver.py`, which uses the plugin's dock, is a second user, and
-reports in JSON lines over a pipe. It leaves nothing running.
+It starts a server, an X server and QGIS. QGIS runs `qgis_driver.py`, which uses the plugin's dock, is a second user,
+and reports in JSON lines over a pipe. It leaves nothing running.
 
 Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
 Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.
