@@ -16,7 +16,7 @@ from tests.web.page import Page
 # page's own links too.
 CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(26)]
 
-# Nothing but what the tests ask for: no first run, no updates, no reports.
+# Nothing but what the tests ask for: no first run, no updates, no reports, no process for each page.
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -28,9 +28,12 @@ FLAGS = (
     "--disable-component-update",
     "--disable-extensions",
     "--disable-features=MediaRouter,OptimizationHints,SpareRendererForSitePerProcess,Translate",
+    "--disable-site-isolation-trials",
     "--disable-sync",
     "--force-prefers-reduced-motion",
     "--lang=en-GB",
+    "--process-per-site",
+    "--renderer-process-limit=1",
 )
 
 Browse = Callable[..., Page]
