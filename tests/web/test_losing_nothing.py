@@ -187,8 +187,8 @@ for (const words of arguments[0]) {
 async def test_a_refused_message_can_be_sent_again_or_removed_and_what_comes_too_often_waits(
     browse: Browse, start_stack: StackFactory
 ) -> None:
-    # Given a channel in which a moderator has frozen the talk, and each may send 20 at once, and one in three seconds
-    stack = start_stack(heavy=0, channels="QGIS", admin_token=TOKEN, max_messages_per_minute=20)
+    # Given a channel in which a moderator has frozen the talk, and each may send 12 at once, and one in five seconds
+    stack = start_stack(heavy=0, channels="QGIS", admin_token=TOKEN, max_messages_per_minute=12)
     admin = Admin(stack.fronts[0].url)
     page = browse(base_url=stack.fronts[0].url)
     page.expected_errors = (LOST_LINE,)
@@ -212,7 +212,7 @@ async def test_a_refused_message_can_be_sent_again_or_removed_and_what_comes_too
     assert page.all(".unsent") == []
 
     # When there is more than may be sent, then it waits in sight, and is sent when the server lets it
-    said = [words() for _ in range(22)]
+    said = [words() for _ in range(12)]
     page.run(SAY_ALL, said)
     page.wait(lambda: page.all(".unsent .reason"), "the server to refuse one")
     waiting = [message.text for message in page.all(".unsent")]
