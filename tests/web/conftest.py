@@ -14,7 +14,7 @@ from tests.web.page import Page
 
 # One for each test, and some for a few. Spaces, letters and signs that have to be percent-encoded in a path, in the
 # page's own links too.
-CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(26)]
+CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(30)]
 
 # Nothing but what the tests ask for: no first run, no updates, no reports, no process for each page.
 FLAGS = (
