@@ -69,7 +69,7 @@ test-long: .venv/.installed-dev
 	@tests/install-tools
 	@mkdir -p .cache/reports
 	@$(BIN)/python -m pytest -n 2 --long $(LONG) --hypothesis-show-statistics --junit-xml .cache/reports/test-long.xml \
-		tests/proofs tests/web/test_accessibility.py tests/gischat/front/transport/test_conformance.py $(PYTEST_ARGS)
+		tests/proofs tests/web tests/gischat/front/transport/test_conformance.py $(PYTEST_ARGS)
 
 # Not part of `make test`, since installing Prometheus starts a service of that name.
 check-alerts: .venv/.installed-dev

@@ -1,14 +1,13 @@
 """Who may import whom: fronts and workers share the broker, and know nothing of each other.
 
-Looked at twice: by reading the sources, which shows every import however it is hidden in a function, and by importing
-each side in a fresh interpreter, which shows what comes along.
+Looked at twice: by reading the sources, which shows every import however it is hidden in a function, and by starting
+each process in a fresh interpreter, which shows what comes along.
 """
 
 import ast
 import functools
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,29 +46,9 @@ FORBIDDEN = {
 FLOORS = {
     "app": {"handlers", "services", "auth", "transport"},
     "descriptions": {"handlers", "close_status", "auth"},  # loaded by name, when they are first asked for
-    "handlers": {
-        "services",
-        "connection",
-        "channel",
-        "close_status",
-        "auth",
-        "limits",
-        "transport",
-    },
-    "services": {
-        "degradations",
-        "gauges",
-        "publisher",
-        "moderation",
-        "subscription",
-        "connection",
-        "channel",
-        "close_status",
-        "dispatch",
-        "auth",
-        "limits",
-        "transport",
-    },
+    "handlers": {"services", "connection", "channel", "close_status", "auth", "limits", "transport"},
+    "services": {"degradations", "gauges", "publisher", "moderation", "subscription", "connection", "channel"}
+    | {"close_status", "dispatch", "auth", "limits", "transport"},
     "degradations": {"subscription"},
     "gauges": {"channel"},
     "publisher": {"connection", "dispatch"},
@@ -101,27 +80,27 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_in(source: str, importer: str, *, is_package: bool = False) -> Iterator[Import]:
-    """Every import, relative ones made absolute; `from a import b` counts as of `a.b`, which may be a module."""
-    for node in ast.walk(parsed(source)):
-        if isinstance(node, ast.Import):
-            for name in node.names:
-                yield Import(importer, node.lineno, name.name)
-        elif isinstance(node, ast.ImportFrom):
-            base = importer.split(".")
-            up = node.level - is_package
-            parents = base[: len(base) - up] if node.level else []
-            for name in node.names:
-                yield Import(importer, node.lineno, ".".join([*parents, *filter(None, [node.module]), name.name]))
-
-
 SOURCES = {module_of(path): path for package in ("gischat", "worker") for path in (ROOT / package).rglob("*.py")}
 
 
 @functools.cache
+def nodes_of(module: str) -> list[ast.AST]:
+    return [*ast.walk(parsed(SOURCES[module].read_text("utf-8")))]
+
+
+@functools.cache
 def imports_of(module: str) -> list[Import]:
-    path = SOURCES[module]
-    return list(imports_in(path.read_text("utf-8"), module, is_package=path.name == "__init__.py"))
+    """Every import, relative ones made absolute; `from a import b` counts as of `a.b`, which may be a module."""
+    found = []
+    for node in nodes_of(module):
+        if isinstance(node, ast.Import):
+            found += [Import(module, node.lineno, name.name) for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")
+            up = node.level - (SOURCES[module].name == "__init__.py")
+            parents = [*(base[: len(base) - up] if node.level else []), *filter(None, [node.module])]
+            found += [Import(module, node.lineno, ".".join([*parents, name.name])) for name in node.names]
+    return found
 
 
 def is_within(module: str, package: str) -> bool:
@@ -182,8 +161,8 @@ def test_each_script_is_run_by_one_function_of_the_broker() -> None:
     """Its arguments have names, and its results types; nobody else hands it a list."""
     run = [
         (node.attr, module)
-        for module, path in SOURCES.items()
-        for node in ast.walk(parsed(path.read_text("utf-8")))
+        for module in SOURCES
+        for node in nodes_of(module)
         if isinstance(node, ast.Attribute) and node.attr in Scripts.__annotations__
         if ast.unparse(node.value).rpartition(".")[2] in ("scripts", "_scripts")
     ]
@@ -207,12 +186,7 @@ def test_what_is_pure_has_no_clock_and_no_chance_of_its_own(module: str) -> None
 # The sandbox hands the environment on to its child; NOTIFY_SOCKET is no setting, but between a process and its parent.
 # What starts the processes makes their environment.
 OF_THE_ENVIRONMENT = (
-    *(
-        "worker.sandbox",
-        "gischat.environment",
-        "gischat.observability.systemd",
-        "gischat.commands.execute",
-    ),
+    *("worker.sandbox", "gischat.environment", "gischat.observability.systemd", "gischat.commands.execute"),
 )
 MAKES_THE_ENVIRONMENT = "gischat.supervision"
 
@@ -220,50 +194,18 @@ MAKES_THE_ENVIRONMENT = "gischat.supervision"
 def test_nobody_reads_the_environment_but_the_settings() -> None:
     wrong = [
         f"{module}, line {node.lineno}, reads the environment"
-        for module, path in SOURCES.items()
-        for node in ast.walk(parsed(path.read_text("utf-8")))
+        for module in SOURCES
+        for node in nodes_of(module)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
         if module not in OF_THE_ENVIRONMENT and not is_within(module, MAKES_THE_ENVIRONMENT)
     ]
     assert not wrong, "\n".join(wrong)
 
 
-IMPORT_ALL = """
-import importlib, pkgutil, sys
-package = importlib.import_module(sys.argv[1])
-for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    importlib.import_module(found.name)
-print("\\n".join(sys.modules))
-"""
-
-IMPORT_ONE = """
-import importlib, sys
-importlib.import_module(sys.argv[1])
-print("\\n".join(sys.modules))
-"""
-
-
-def loaded_by(script: str, *module: str) -> list[str]:
+def loaded_by(script: str) -> list[str]:
     """What a script prints in a fresh interpreter: the modules that it has loaded."""
-    ran = subprocess.run([sys.executable, "-c", script, *module], cwd=ROOT, capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     return ran.stdout.split()
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize(("package", "forbidden"), [("gischat", "worker"), ("worker", "gischat.front")])
-def test_one_side_can_be_imported_whole_without_the_other(package: str, forbidden: str) -> None:
-    loaded = loaded_by(IMPORT_ALL, package)
-    assert len([module for module in loaded if is_within(module, package)]) == len(modules_within(package))
-    assert [module for module in loaded if is_within(module, forbidden)] == []
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize("module", ["worker.handlers", "worker.images", "worker.geojson"])
-def test_what_runs_in_the_sandbox_brings_no_network_along(module: str) -> None:
-    """A child of the sandbox starts sooner, has more of its memory for the job, and nothing to speak with."""
-    loaded = loaded_by(IMPORT_ONE, module)
-    assert module in loaded
-    assert [name for name in loaded if name in ("redis", "hiredis", "tornado", "asyncio", "ssl")] == []
 
 
 # What starts by the hundred, and what none of it has loaded when it is ready: each would take as long as a tenth of the
@@ -277,45 +219,19 @@ STARTS = {
     "gischat.supervision.supervisord_log, gischat.supervision.rolling",
 }
 HEAVY_MODULES = (
-    *("pyproj", "sqlite3"),
-    *(
-        "opentelemetry",
-        "redis",
-        "valkey",
-        "sentry_sdk",
-        "prometheus_client",
-        "apispec",
-        "swagger_ui",
-        "environs",
-        "dotenv",
-        "pydantic",
-    ),
-    *(
-        "gischat.broker.cluster",
-        "gischat.front.descriptions",
-        "gischat.front.handlers.admin",
-        "gischat.diagnostics",
-        "gischat.commands.admin",
-    ),
+    *("pyproj", "sqlite3", "opentelemetry", "redis", "valkey", "sentry_sdk", "prometheus_client", "apispec"),
+    *("swagger_ui", "environs", "dotenv", "pydantic", "gischat.broker.cluster", "gischat.front.descriptions"),
+    *("gischat.front.handlers.admin", "gischat.diagnostics", "gischat.commands.admin"),
     *("http.server", "urllib.request", "importlib.metadata", "importlib.resources"),
 )
 OF_THE_WEB = ("tornado", "http", "email")
 OF_THE_LOOP = ("asyncio", "ssl", "hiredis", "uvloop")
 OF_TLS = ("_ssl", "_hashlib")
+OF_JOBS = ("worker.images", "worker.geojson", "worker.dead_letters")
 PRINT_LOADED = "; import sys; print('\\n'.join(name for name, module in sys.modules.items() if module))"
 NEVER_LOADED = {
     "front": (*HEAVY_MODULES, *OF_TLS, "_curses", "PIL", "gischat.geopackage"),
-    "worker": (
-        *HEAVY_MODULES,
-        *OF_TLS,
-        "shutil",
-        *OF_THE_WEB,
-        "marshmallow",
-        "PIL",
-        "worker.images",
-        "worker.geojson",
-        "worker.dead_letters",
-    ),
+    "worker": (*HEAVY_MODULES, *OF_TLS, *OF_THE_WEB, "shutil", "marshmallow", "PIL", *OF_JOBS),
     "sandbox's child": (*HEAVY_MODULES, *OF_THE_WEB, *OF_THE_LOOP, "marshmallow", "pillow_heif"),
     "supervisord's child": (*OF_THE_WEB, *OF_THE_LOOP, "gischat", "json", "logging", "subprocess"),
     "supervisord": ("redis", "marshmallow", "tornado", "asyncio", "prometheus_client", "sentry_sdk", "msgspec"),
@@ -342,29 +258,3 @@ print(validate.Email()("anna@bücher.example"))
 """
     )
     assert loaded == ["LatePattern", "anna@bücher.example"]
-
-
-def test_imports_are_found_however_they_are_written() -> None:
-    source = """
-import worker
-import worker.images as pictures, os.path
-from gischat import front
-from ...broker import keys
-from ..channel import room as r
-def later():
-    from worker import geojson
-if TYPE_CHECKING:
-    from gischat.front.services import Front
-"""
-    assert [str(one) for one in sorted(imports_in(source, "gischat.front.handlers.rest"))] == [
-        "gischat.front.handlers.rest, line 2, imports worker",
-        "gischat.front.handlers.rest, line 3, imports os.path",
-        "gischat.front.handlers.rest, line 3, imports worker.images",
-        "gischat.front.handlers.rest, line 4, imports gischat.front",
-        "gischat.front.handlers.rest, line 5, imports gischat.broker.keys",
-        "gischat.front.handlers.rest, line 6, imports gischat.front.channel.room",
-        "gischat.front.handlers.rest, line 8, imports worker.geojson",
-        "gischat.front.handlers.rest, line 10, imports gischat.front.services.Front",
-    ]
-    (relative,) = imports_in("from .keys import GROUP", "gischat.broker", is_package=True)
-    assert relative.imported == "gischat.broker.keys.GROUP"

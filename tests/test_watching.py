@@ -77,13 +77,6 @@ def faults_of(expression: str) -> Iterator[str]:
     yield from (f"{label} is no label in {expression}" for label in labels - known)
 
 
-def test_what_the_server_does_not_tell_is_found() -> None:
-    assert list(faults_of('sum by (reasn) (rate(gischat_clients{chanel="QGIS"}[5m]))')) != []
-    assert list(faults_of("sum(gischat_guests)")) == ["there is no gischat_guests"]
-    assert list(faults_of("sum by (le) (gischat_job_duration_seconds_sum)")) != []
-    assert list(faults_of("1 > 0")) != []
-
-
 # The dashboard
 
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -1,14 +1,13 @@
 """`make check-qgis QCHAT_PLUGIN=…/qchat`: a real QGIS with the real QChat plugin talks to this server.
 
-It starts a server, an X server and QGIS, and a second user with a plain websocket. QGIS runs `qgis_driver.py`, which
-uses the plugin's dock; this side starts, watches and judges. It ends by itself and leaves nothing running.
+It starts a server, an X server and QGIS. QGIS runs `qgis_driver.py`, which uses the plugin's dock, is a second user,
+and reports in JSON lines over a pipe. It leaves nothing running.
 
 Needs Debian's qgis, python3-qgis, python3-pyqt5.qtwebsockets, python3-pyqt5.qtmultimedia and xvfb.
 Exit status: 0 if everything works, 1 if something does not, 2 if it cannot be tried here.
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
@@ -17,17 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tests.support.client import Client
 from tests.support.processes import Stack, Valkey
 
 DRIVER = Path(__file__).with_name("qgis_driver.py")
 PACKAGES = "qgis python3-qgis python3-pyqt5.qtwebsockets python3-pyqt5.qtmultimedia xvfb"
 CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-NICKNAME = "qgis-user"
 WHOLE_DEADLINE = 420.0  # seconds; it takes about a minute and a half
 
 
@@ -35,64 +33,18 @@ class CannotTry(Exception):
     """A requirement is missing."""
 
 
-class Outside:
-    """Does what the driver asks for: it is the second user, and stops the server."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._client: Client | None = None
-
-    async def answer(self, verb: str, arguments: dict[str, Any]) -> Any:
-        """Execute a request of the driver; return the result."""
-        return await {
-            "join": self._join,
-            "leave": self._leave,
-            "send": self._send,
-            "await": self._await,
-            "stop": self._stop,
-        }[verb](**arguments)
-
-    async def close(self) -> None:
-        if self._client:
-            await self._client.leave()
-
-    async def _join(self, channel: str, nickname: str) -> None:
-        self._client = await Client.connect(self._stack.fronts[0].url, channel)
-        await self._client.register(nickname)
-
-    async def _leave(self) -> None:
-        await self.close()
-        self._client = None
-
-    async def _send(self, message: dict[str, Any], echo: bool = True) -> Any:
-        assert self._client
-        await self._client.send(**message)
-        return await self._client.until(type=message["type"], author=message["author"]) if echo else None
-
-    async def _await(self, conditions: dict[str, Any]) -> Any:
-        assert self._client
-        return await self._client.until(**conditions)
-
-    async def _stop(self) -> None:
-        client, self._client = self._client, None
-        await self._stack.fronts[0].stopped()
-        if client:
-            await client.closed()
-
-
 @contextlib.contextmanager
-def display(directory: Path) -> Iterator[str]:
+def display() -> Iterator[str]:
     """Run an X server; yields its name for DISPLAY."""
     read, write = os.pipe()
-    with (directory / "xvfb.log").open("wb") as log:
-        command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
-        server = subprocess.Popen(command, pass_fds=[write], stdout=log, stderr=log)
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1400x1000x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=[write], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(write)
     try:
         with os.fdopen(read) as numbers:
             number = numbers.readline().strip()
         if not number:
-            raise CannotTry(f"Xvfb does not start: {(directory / 'xvfb.log').read_text()}")
+            raise CannotTry("Xvfb does not start")
         yield f":{number}"
     finally:
         server.terminate()
@@ -100,119 +52,77 @@ def display(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def running_qgis(directory: Path, task: dict[str, Any], screen: str, pipes: list[int]) -> Iterator[None]:
-    """Run QGIS with its own profile, in its own process group so that all of it can be ended."""
-    home = directory / "home"
-    runtime = directory / "runtime"
-    home.mkdir()
-    runtime.mkdir(mode=0o700)
+def running_qgis(directory: Path, screen: str, **task: Any) -> Iterator[IO[str]]:
+    """Run QGIS with its own profile, in its own process group so that all of it can be ended; yields its reports."""
+    told, pipe = os.pipe()
+    for name in ("home", "runtime"):
+        (directory / name).mkdir(mode=0o700)
     environment = {
         "PATH": os.environ["PATH"],
-        "HOME": str(home),
+        "HOME": str(directory / "home"),
         "TMPDIR": str(directory),
-        "XDG_RUNTIME_DIR": str(runtime),
+        "XDG_RUNTIME_DIR": str(directory / "runtime"),
         "DISPLAY": screen,
         "LANG": "C.UTF-8",
         "LIBGL_ALWAYS_SOFTWARE": "1",
-        "CHECK_QGIS": json.dumps(task),
+        "CHECK_QGIS": json.dumps({**task, "pipe": pipe, "directory": str(directory)}),
     }
-    profiles = directory / "profiles"
-    command = [
-        "qgis",
-        "--nologo",
-        "--noversioncheck",
-        "--noplugins",
-        "--profiles-path",
-        str(profiles),
-        "--code",
-        str(DRIVER),
-    ]
+    profiles = str(directory / "profiles")
+    options = ["--nologo", "--noversioncheck", "--noplugins", "--profiles-path", profiles, "--code", str(DRIVER)]
     with (directory / "qgis.log").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            ["qgis", *options],
             env=environment,
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=pipes,
+            stderr=log,
+            pass_fds=[pipe],
             start_new_session=True,
         )
-    try:
-        yield
-    finally:
+    os.close(pipe)
+
+    def end() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+    deadline = threading.Timer(WHOLE_DEADLINE, end)
+    deadline.start()
+    try:
+        with os.fdopen(told) as reports:
+            yield reports
+    finally:
+        deadline.cancel()
+        end()
         process.wait(10)
 
 
-async def talk(outside: Outside, reader: asyncio.StreamReader, answers: int) -> list[str]:
-    """Serve the driver until its end, and print what it reports; return the faults."""
+def judge(reports: IO[str], stack: Stack) -> list[str]:
+    """Print what the driver reports, to its end; return the faults."""
     wrong: list[str] = []
-    ended = False
-    while line := await reader.readline():
+    for line in reports:
         told = json.loads(line)
-        if "ask" in told:
-            os.write(answers, json.dumps(await answered(outside, told)).encode() + b"\n")
-        elif "failed" in told:
+        if "failed" in told:
             wrong.append(f"{told['step']}: {told['failed']}")
-            print(f"  WRONG  {told['step']}: {told['failed']}", flush=True)
-        elif "step" in told:
+            print(f"  WRONG  {wrong[-1]}", flush=True)
+        elif "saw" in told:
             print(f"  ok     {told['step']}: {told['saw']}", flush=True)
-        ended |= "end" in told
-    if not ended:
-        wrong.append("QGIS ended before the check was over")
-    return wrong
-
-
-async def answered(outside: Outside, told: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"done": await outside.answer(told["ask"], told["arguments"])}
-    except Exception as error:
-        return {"error": f"{told['ask']} {told['arguments']}: {error}"}
-
-
-async def check(plugin: Path, directory: Path, stack: Stack) -> list[str]:
-    """Run QGIS against the stack; return the faults."""
-    to_driver, answers = os.pipe()
-    told, from_driver = os.pipe()
-    task = {
-        "read": to_driver,
-        "write": from_driver,
-        "plugin": str(plugin),
-        "url": stack.fronts[0].url,
-        "channels": CHANNELS,
-        "nickname": NICKNAME,
-        "directory": str(directory),
-    }
-    outside = Outside(stack)
-    with display(directory) as screen, running_qgis(directory, task, screen, [to_driver, from_driver]):
-        os.close(to_driver)
-        os.close(from_driver)
-        reader = asyncio.StreamReader(limit=1 << 26)
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(told, "rb", buffering=0)
-        )
-        try:
-            async with asyncio.timeout(WHOLE_DEADLINE):
-                return await talk(outside, reader, answers)
-        except TimeoutError:
-            return [f"not over after {WHOLE_DEADLINE:.0f} s"]
-        finally:
-            transport.close()
-            os.close(answers)
-            await outside.close()
+        elif "stop" in told:
+            stack.fronts[0].stop()
+        elif "end" in told:
+            return wrong
+    return [*wrong, f"QGIS ended before the check was over, or was not over after {WHOLE_DEADLINE:.0f} s"]
 
 
 def run(plugin: Path, directory: Path) -> list[str]:
     """Start the server, check, stop it; return the faults."""
     with Valkey(directory) as valkey:
-        channels = ",".join(CHANNELS)
-        stack = Stack(directory, valkey.url, channels=channels, rules="Be kind.")
+        stack = Stack(directory, valkey.url, channels=",".join(CHANNELS), rules="Be kind.")
         stack.start()
         try:
-            wrong = asyncio.run(check(plugin, directory, stack))
+            task = {"plugin": str(plugin), "url": stack.fronts[0].url, "channels": CHANNELS}
+            with display() as screen, running_qgis(directory, screen, **task) as reports:
+                wrong = judge(reports, stack)
         except BaseException:
             stack.kill()
             raise

@@ -1,87 +1,48 @@
-"""A server, and clients that disconnect when the test ends."""
+"""A server, and a process with Qt."""
 
 import asyncio
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tornado.ioloop import IOLoop
 
-from tests.clients.gui import GuiClient
-from tests.clients.qchat import QChat
-from tests.clients.qfield import QField
 from tests.clients.qt import Qt
 from tests.conftest import StackFactory
+from tests.support.admin import TOKEN
 from tests.support.fork_server import BARE_ENVIRONMENT
 from tests.support.processes import Process, Stack
-from tests.support.stacks import AT_ONCE, Stacks
 
-NAMED_CHANNELS = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
-FRESH_CHANNELS = [f"room {number}" for number in range(AT_ONCE)]
+NAMED = ["QGIS", "Field and mobile", "Été à la mer", "R+D", "100%"]
+SECRET = "kanarienvogel:é"  # opens the channel Secret
+FRESH = [f"room {number}" for number in range(16)]
+CHANNELS = [*NAMED, "Secret", "Door", *FRESH]
 
-OpenClient = Callable[..., Any]
-ConnectClient = Callable[..., Awaitable[Any]]
+StartQt = Callable[[], Awaitable[Qt]]
+
+_unused = iter(FRESH)
 
 
 @pytest.fixture(scope="package")
-def stacks(open_stack: StackFactory) -> Iterator[Stacks]:
-    with Stacks(open_stack, FRESH_CHANNELS, NAMED_CHANNELS) as stacks:
-        yield stacks
+def shared_stack(open_stack: StackFactory) -> Iterator[Stack]:
+    options = {"channel_tokens": f"Secret:{SECRET}", "admin_token": TOKEN}
+    with open_stack(channels=",".join(CHANNELS), **options) as stack:
+        yield stack
 
 
 @pytest.fixture
-def stack(stacks: Stacks) -> Stack:
-    """A front and its workers, with default settings except for the channels."""
-    return stacks.with_room()
+def stack(shared_stack: Stack) -> Iterator[Stack]:
+    """A front, which tests may kill and start again, and its workers."""
+    yield shared_stack
+    shared_stack.assert_quiet_logs()
 
 
 @pytest.fixture
-def channel(stacks: Stacks, stack: Stack) -> str:
+def channel() -> str:
     """A channel that only this test uses."""
-    return next(stacks.fresh_channels())
-
-
-@pytest.fixture
-def clients(io_loop: IOLoop) -> Iterator[list[GuiClient | Qt]]:
-    """Clients that are closed when the test ends."""
-    opened: list[GuiClient | Qt] = []
-    yield opened
-
-    async def leave() -> None:
-        endings = await asyncio.gather(*(client.close() for client in opened), return_exceptions=True)
-        for failure in filter(None, endings):
-            raise failure
-
-    io_loop.run_sync(leave)
-
-
-@pytest.fixture
-def qgis(clients: list[GuiClient], stack: Stack) -> ConnectClient:
-    """Connects a QGIS: `await qgis(channel, "jane")`."""
-
-    async def connect(channel: str, nickname: str = "jane", *, instance: str = stack.fronts[0].url) -> QChat:
-        client = QChat(instance, nickname)
-        clients.append(client)
-        await client.connect(channel)
-        return client
-
-    return connect
-
-
-@pytest.fixture
-def qfield(clients: list[GuiClient], stack: Stack) -> ConnectClient:
-    """Connects a QField: `await qfield(channel)`."""
-
-    async def connect(channel: str, *args: str, server: str = stack.fronts[0].url) -> QField:
-        client = QField(server, *args)
-        clients.append(client)
-        await client.connect(channel)
-        return client
-
-    return connect
+    return next(_unused)
 
 
 @pytest.fixture(scope="package")
@@ -99,12 +60,16 @@ def qt_socket() -> Iterator[Path]:
 
 
 @pytest.fixture
-def qt(clients: list[Any], qt_socket: Path) -> Callable[[], Awaitable[Qt]]:
-    """Makes clients with Qt: `await qt()`."""
+def qt(io_loop: IOLoop, qt_socket: Path) -> Iterator[StartQt]:
+    """Makes clients with Qt, `await qt()`, which are closed when the test ends."""
+    clients: list[Qt] = []
 
     async def start() -> Qt:
-        client = await Qt.start(qt_socket)
-        clients.append(client)
-        return client
+        clients.append(await Qt.start(qt_socket))
+        return clients[-1]
 
-    return start
+    async def leave() -> None:
+        await asyncio.gather(*(client.close() for client in clients))
+
+    yield start
+    io_loop.run_sync(leave)

@@ -1,13 +1,12 @@
 """Runs in QGIS (`qgis --code`): uses the QChat plugin as a person does, and reports what it saw.
 
 It runs in QGIS' own Python and GUI thread. It replaces nothing of the plugin except the dialog for picking a file. It
-exchanges JSON lines with `check_qgis.py` over two pipes: it reports what it saw, and requests actions of another user.
+is another user, too, by a plain websocket, and reports to `check_qgis.py` in JSON lines.
 """
 
 import faulthandler
 import json
 import os
-import select
 import sys
 import time
 import traceback
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import qgis.utils
+from PyQt5.QtWebSockets import QWebSocket  # as the plugin has it: qgis.PyQt has none
 from qgis.core import (
     Qgis,
     QgsCoordinateReferenceSystem,
@@ -31,12 +31,15 @@ from qgis.core import (
     QgsWkbTypes,
 )
 from qgis.gui import QgsLayerTreeView, QgsMapCanvas
-from qgis.PyQt.QtCore import QCoreApplication, QTimer
+from qgis.PyQt.QtCore import QCoreApplication, QTimer, QUrl
 from qgis.PyQt.QtGui import QColor, QImage
 from qgis.PyQt.QtWidgets import QApplication, QDialog, QFileDialog, QMessageBox, QTextEdit, QTreeWidgetItem
 
-# read, write (pipes), plugin, url, channels, nickname, directory
+# pipe, plugin, url, channels, directory
 TASK: dict[str, Any] = json.loads(os.environ["CHECK_QGIS"])
+NICKNAME, WITNESS = "qgis-user", "witness"
+CHANNELS: list[str] = TASK["channels"]
+DIRECTORY = Path(TASK["directory"])
 PATIENCE = 20.0  # seconds until something must be shown
 STUCK_SECONDS = 300.0  # then QGIS' log shows where it hangs
 BUSY_SECONDS = 30.0  # a processing run that blocks the GUI thread
@@ -54,37 +57,9 @@ class Vital(Failed):
     """A failure after which no further step can be tried."""
 
 
-# --- the other process ---
-
-
-class Outside:
-    """Communicates with `check_qgis.py`; meanwhile QGIS handles its events."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def tell(self, **line: Any) -> None:
-        os.write(TASK["write"], json.dumps(line).encode() + b"\n")
-
-    def ask(self, verb: str, **arguments: Any) -> Any:
-        """Let the other user do something; return the result."""
-        self.tell(ask=verb, arguments=arguments)
-        reply = until(self._line, f"the answer to {verb}", patience=2 * PATIENCE)
-        if "error" in reply:
-            raise Failed(reply["error"])
-        return reply["done"]
-
-    def _line(self) -> dict[str, Any] | None:
-        if select.select([TASK["read"]], [], [], 0)[0]:
-            self._rest += os.read(TASK["read"], 1 << 20)
-        line, newline, rest = self._rest.partition(b"\n")
-        if not newline:
-            return None
-        self._rest = rest
-        return json.loads(line)
-
-
-outside = Outside()
+def tell(**line: Any) -> None:
+    """Report to `check_qgis.py`."""
+    os.write(TASK["pipe"], json.dumps(line).encode() + b"\n")
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -101,6 +76,44 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
         QCoreApplication.processEvents()
         time.sleep(0.01)
     return found
+
+
+def expect(condition: object, why: str) -> None:
+    if not condition:
+        raise Failed(why)
+
+
+class Witness:
+    """Another user."""
+
+    def join(self, channel: str) -> None:
+        self._received: list[dict[str, Any]] = []
+        self._socket = QWebSocket()
+        self._socket.textMessageReceived.connect(lambda text: self._received.append(json.loads(text)))
+        self._socket.open(QUrl(f"{TASK['url'].replace('http', 'ws')}/channel/{channel}/ws"))
+        until(lambda: self._socket.isValid(), "the other one's connection")
+        self.send("newcomer", newcomer=WITNESS)
+        self.heard("newcomer", newcomer=WITNESS)
+
+    def leave(self) -> None:
+        self._socket.close()
+
+    def send(self, type_: str, **values: Any) -> None:
+        self._socket.sendTextMessage(json.dumps({"type": type_, **values}))
+
+    def heard(self, type_: str, **values: Any) -> dict[str, Any]:
+        """Wait for such a message, and take it out of those received."""
+        values["type"] = type_
+
+        def found() -> dict[str, Any] | None:
+            return next((one for one in self._received if values.items() <= one.items()), None)
+
+        message = until(found, f"{values} at the other one", patience=2 * PATIENCE)
+        self._received.remove(message)
+        return message
+
+
+witness = Witness()
 
 
 # --- what QGIS shows ---
@@ -230,11 +243,6 @@ class Dock:
 
 # --- the steps, in a user's order ---
 
-NICKNAME: str = TASK["nickname"]
-CHANNELS: list[str] = TASK["channels"]
-DIRECTORY = Path(TASK["directory"])
-WITNESS = "witness"
-
 STEPS: list[Callable[[Dock], str]] = []
 
 
@@ -243,9 +251,17 @@ def step(function: Callable[[Dock], str]) -> Callable[[Dock], str]:
     return function
 
 
-def expect(condition: object, why: str) -> None:
-    if not condition:
-        raise Failed(why)
+def send(type_: str, **values: Any) -> dict[str, Any]:
+    """Let the other user send a message; return its echo."""
+    witness.send(type_, author=WITNESS, **values)
+    return witness.heard(type_, author=WITNESS)
+
+
+def join(dock: Dock, channel: str) -> None:
+    """Let the other user join, and then the dock."""
+    witness.join(channel)
+    dock.connect(channel)
+    witness.heard("newcomer", newcomer=NICKNAME)
 
 
 @step
@@ -259,53 +275,34 @@ def lists_the_channels(dock: Dock) -> str:
 
 @step
 def connects_and_registers(dock: Dock) -> str:
-    outside.ask("join", channel=CHANNELS[0], nickname=WITNESS)
     try:
-        dock.connect(CHANNELS[0])
+        join(dock, CHANNELS[0])
     except Failed as failure:
         raise Vital(str(failure)) from failure
-    outside.ask("await", conditions={"type": "newcomer", "newcomer": NICKNAME})
     until(lambda: "2 users" in dock.widget.grb_qchat.title(), "the count of two users")
-    return f"{dock.widget.grb_qchat.title()!r}; the other one reads that {NICKNAME} has come"
 
-
-@step
-def completes_nicknames(dock: Dock) -> str:
     def nicknames() -> list[str]:
         model = dock.widget.text_completer.model()
         return [model.index(i, 0).data() for i in range(model.rowCount())]
 
     until(lambda: f"@{WITNESS}" in nicknames(), f"@{WITNESS} among what the input field completes")
-    return f"the input field completes @{WITNESS}"
+    return f"{dock.widget.grb_qchat.title()!r}; the input field completes @{WITNESS}"
 
 
 @step
-def says_a_text(dock: Dock) -> str:
+def talks(dock: Dock) -> str:
     dock.say("Grüß Gott from QGIS 🗺")
-    message = outside.ask("await", conditions={"type": "text", "text": "Grüß Gott from QGIS 🗺"})
+    message = witness.heard("text", text="Grüß Gott from QGIS 🗺")
     dock.message("the echo of the text", text="Grüß Gott from QGIS 🗺")
     expect(message["author"] == NICKNAME, f"the text came from {message['author']}")
-    return "the text arrives, and its echo is shown"
-
-
-@step
-def reads_a_text(dock: Dock) -> str:
-    sent = outside.ask("send", message={"type": "text", "author": WITNESS, "text": "good day, QGIS"})
+    sent = send("text", text="good day, QGIS")
     item = dock.message("the other one's text", text="good day, QGIS")
     expect(item.text(1) == WITNESS, f"it is shown as said by {item.text(1)}")
     expect(item.datetime.toSecsSinceEpoch() == sent["timestamp"], f"its time is shown as {item.datetime.toString()}")
+    send("text", text="in reply", in_reply_to_id=item.message.id)
+    reply = dock.message("the reply", text="in reply")
+    expect(reply.parent() is item, "the reply is not shown below what it answers")
     return f"{item.text(0)} {item.text(1)}: {item.text(2)}"
-
-
-@step
-def answers_in_a_thread(dock: Dock) -> str:
-    asked = dock.message("the other one's text", text="good day, QGIS")
-    outside.ask(
-        "send", message={"type": "text", "author": WITNESS, "text": "in reply", "in_reply_to_id": asked.message.id}
-    )
-    item = dock.message("the reply", text="in reply")
-    expect(item.parent() is asked, "the reply is not shown below what it answers")
-    return "a reply is shown below what it answers"
 
 
 def memory_layer() -> QgsVectorLayer:
@@ -326,50 +323,9 @@ def memory_layer() -> QgsVectorLayer:
     return layer
 
 
-@step
-def sends_a_layer(dock: Dock) -> str:
-    layer = memory_layer()
-    QgsProject.instance().addMapLayer(layer)
-    iface.setActiveLayer(layer)
-    before = len(boxes)
-    dock.widget.on_send_geojson_layer_to_qchat()
-    message = outside.ask("await", conditions={"type": "geojson", "author": NICKNAME})
-    expect(len(message["geojson"]["features"]) == 3, f"{len(message['geojson']['features'])} of 3 features came")
-    expect(message["crs_authid"] == "EPSG:2154", f"its CRS came as {message['crs_authid']}")
-    asked = f"QGIS asked {boxes[-1]!r}" if len(boxes) > before else "QGIS asked nothing"
-    return f"{message['layer_name']!r} with 3 features arrives ({asked})"
-
-
 def load(item: Any) -> None:
     """Click on a message's row."""
     item.on_click(MESSAGE_COLUMN)
-
-
-@step
-def loads_that_layer(dock: Dock) -> str:
-    item = dock.message("the layer's echo", crs_authid="EPSG:2154", author=NICKNAME)
-    layer = load_new(item)
-    features = {feature["name"]: feature for feature in layer.getFeatures()}
-    expect(len(features) == 3, f"{len(features)} of 3 features were loaded")
-    geometries = {name: feature.geometry() for name, feature in features.items()}
-    expect(not geometries["no height"].isNull(), "the point without a height has no geometry any more")
-    expect(geometries["no place"].isNull(), "the feature without a geometry has one")
-    point = geometries["north"].constGet()
-    expect((point.x(), point.y()) == (652000.25, 6862000.5), f"the point has moved to {point.asWkt()}")
-    expect(layer.crs().authid() == "EPSG:2154", f"its CRS is {layer.crs().authid()}")
-    return f"{layer.name()!r}: 3 features, {layer.crs().authid()}, {QgsWkbTypes.displayString(layer.wkbType())}"
-
-
-def layer_of_another(dock: Dock, name: str, **members: Any) -> Any:
-    """The row of a layer from a bot or the page, which has no style."""
-    crs = QgsCoordinateReferenceSystem("EPSG:4326")
-    geojson = {
-        "type": "FeatureCollection",
-        "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [6.1, 46.2]}}],
-    }
-    head = {"type": "geojson", "author": WITNESS, "layer_name": name, "crs_wkt": crs.toWkt(), "crs_authid": "EPSG:4326"}
-    message = outside.ask("send", message={**head, "geojson": geojson, **members})
-    return dock.message("the other one's layer", id=message["id"])
 
 
 def load_new(item: Any) -> QgsVectorLayer:
@@ -384,46 +340,61 @@ def load_new(item: Any) -> QgsVectorLayer:
 
 
 @step
-def loads_a_layer_whose_name_is_a_path(dock: Dock) -> str:
-    item = layer_of_another(dock, "../roads/2024")
-    name = item.message.layer_name
+def sends_and_loads_a_layer(dock: Dock) -> str:
+    layer = memory_layer()
+    QgsProject.instance().addMapLayer(layer)
+    iface.setActiveLayer(layer)
+    dock.widget.on_send_geojson_layer_to_qchat()
+    message = witness.heard("geojson", author=NICKNAME)
+    expect(len(message["geojson"]["features"]) == 3, f"{len(message['geojson']['features'])} of 3 features came")
+    expect(message["crs_authid"] == "EPSG:2154", f"its CRS came as {message['crs_authid']}")
+
+    layer = load_new(dock.message("the layer's echo", crs_authid="EPSG:2154", author=NICKNAME))
+    geometries = {feature["name"]: feature.geometry() for feature in layer.getFeatures()}
+    expect(len(geometries) == 3, f"{len(geometries)} of 3 features were loaded")
+    expect(not geometries["no height"].isNull(), "the point without a height has no geometry any more")
+    expect(geometries["no place"].isNull(), "the feature without a geometry has one")
+    point = geometries["north"].constGet()
+    expect((point.x(), point.y()) == (652000.25, 6862000.5), f"the point has moved to {point.asWkt()}")
+    expect(layer.crs().authid() == "EPSG:2154", f"its CRS is {layer.crs().authid()}")
+    return f"{layer.name()!r}: 3 features, {layer.crs().authid()}, {QgsWkbTypes.displayString(layer.wkbType())}"
+
+
+@step
+def loads_a_bots_layers(dock: Dock) -> str:
+    """Without a style, and with a name that is a path."""
+    crs = {"crs_wkt": QgsCoordinateReferenceSystem("EPSG:4326").toWkt(), "crs_authid": "EPSG:4326"}
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [6.1, 46.2]}}
+    geojson = {"type": "FeatureCollection", "features": [point]}
+    sent = send("geojson", layer_name="../roads/2024", **crs, geojson=geojson)
+    name = dock.message("the other one's layer", id=sent["id"]).message.layer_name
     expect(not set(name) & set("/\\") and not name.startswith("."), f"its name is {name!r}: that is a path")
-    return f"its name comes as {name!r}"
+    sent = send("geojson", layer_name="roads", **crs, geojson=geojson, style="")
+    layer = load_new(dock.message("the other one's layer", id=sent["id"]))
+    return f"{layer.name()!r} is loaded; a path comes as {name!r}"
 
 
 @step
-def loads_a_layer_without_a_style(dock: Dock) -> str:
-    layer = load_new(layer_of_another(dock, "roads", style=""))
-    return f"{layer.name()!r} is loaded"
-
-
-@step
-def sends_an_extent_and_zooms_to_it(dock: Dock) -> str:
+def goes_to_extents_and_positions(dock: Dock) -> str:
     project, canvas = QgsProject.instance(), iface.mapCanvas()
     project.setCrs(QgsCoordinateReferenceSystem("EPSG:2154"))
     canvas.setDestinationCrs(project.crs())
     canvas.setExtent(QgsRectangle(651000, 6861000, 653000, 6863000))
     sent = canvas.extent()
     dock.widget.btn_send_extent.click()
-    message = outside.ask("await", conditions={"type": "bbox", "author": NICKNAME})
+    message = witness.heard("bbox", author=NICKNAME)
     expect(message["xmin"] == sent.xMinimum(), f"xmin was {sent.xMinimum()} and came as {message['xmin']}")
     canvas.setExtent(QgsRectangle(0, 0, 10, 10))
     load(dock.message("the extent's echo", author=NICKNAME, xmin=sent.xMinimum()))
-    center = canvas.extent().center()
-    expect(sent.contains(center), f"the map shows {canvas.extent().toString()}")
-    return f"the map goes to {canvas.extent().toString(0)}"
+    expect(sent.contains(canvas.extent().center()), f"the map shows {canvas.extent().toString()}")
 
-
-@step
-def sends_a_position_and_goes_there(dock: Dock) -> str:
-    canvas = iface.mapCanvas()
     dock.widget.on_send_position_to_qchat(QgsPointXY(652000, 6862000))
-    outside.ask("await", conditions={"type": "position", "author": NICKNAME, "x": 652000})
+    witness.heard("position", author=NICKNAME, x=652000)
     canvas.setCenter(QgsPointXY(0, 0))
     load(dock.message("the position's echo", author=NICKNAME, x=652000))
     center = canvas.center()
     expect(abs(center.x() - 652000) < 1 and abs(center.y() - 6862000) < 1, f"the map is at {center.toString()}")
-    return f"the map goes to {center.toString(0)}"
+    return f"the map goes to {sent.toString(0)}, and to {center.toString(0)}"
 
 
 @step
@@ -431,7 +402,7 @@ def sends_a_crs_and_takes_it(dock: Dock) -> str:
     project = QgsProject.instance()
     project.setCrs(QgsCoordinateReferenceSystem("EPSG:3857"))
     dock.widget.btn_send_crs.click()
-    outside.ask("await", conditions={"type": "crs", "author": NICKNAME, "crs_authid": "EPSG:3857"})
+    witness.heard("crs", author=NICKNAME, crs_authid="EPSG:3857")
     project.setCrs(QgsCoordinateReferenceSystem("EPSG:4326"))
     load(dock.message("the CRS' echo", author=NICKNAME, crs_authid="EPSG:3857"))
     expect(project.crs().authid() == "EPSG:3857", f"the project has {project.crs().authid()}")
@@ -439,27 +410,21 @@ def sends_a_crs_and_takes_it(dock: Dock) -> str:
 
 
 @step
-def sends_an_image_and_shows_it(dock: Dock) -> str:
+def sends_images_and_shows_them(dock: Dock) -> str:
     path = DIRECTORY / "photo.jpg"
     picture = QImage(1600, 900, QImage.Format.Format_RGB32)
     picture.fill(QColor("seagreen"))
     expect(picture.save(str(path)), f"QGIS cannot write {path}")
     with picked_files(str(path)):
         dock.widget.btn_send_image.click()
-    outside.ask("await", conditions={"type": "image", "author": NICKNAME})
+    witness.heard("image", author=NICKNAME)
     item = dock.message("the image's echo", author=NICKNAME, type="image")
-    size = item.pixmap.size()
+    size, colour = item.pixmap.size(), item.pixmap.toImage().pixelColor(5, 5)
     expect(max(size.width(), size.height()) > 0, "QGIS cannot show what came")
-    colour = item.pixmap.toImage().pixelColor(5, 5)
     expect(abs(colour.green() - 139) < 8, f"its colour came as {colour.name()}")
-    return f"1600 x 900 pixels come back as {size.width()} x {size.height()}"
-
-
-@step
-def sends_a_screenshot(dock: Dock) -> str:
     dock.widget.btn_send_screenshot.click()
-    outside.ask("await", conditions={"type": "image", "author": NICKNAME})
-    return "the screenshot arrives"
+    witness.heard("image", author=NICKNAME)
+    return f"1600 x 900 pixels come back as {size.width()} x {size.height()}; a screenshot arrives"
 
 
 @step
@@ -467,16 +432,12 @@ def loads_a_script_whose_name_is_a_path(dock: Dock) -> str:
     from processing.script import ScriptUtils
 
     code = "# a script\n"
-    outside.ask(
-        "send",
-        message={"type": "script", "author": WITNESS, "name": "../../../evil", "raw_pycode": code},
-    )
+    send("script", name="../../../evil", raw_pycode=code)
     item = dock.message("the script", author=WITNESS, raw_pycode=code)
-    expect(
-        "/" not in item.message.name, f"its name is {item.message.name!r}: the plugin would write outside its directory"
-    )
+    name = item.message.name
+    expect("/" not in name, f"its name is {name!r}: the plugin would write outside its directory")
     load(item)
-    path = Path(ScriptUtils.scriptsFolders()[0]) / "qchat" / f"{item.message.name}.py"
+    path = Path(ScriptUtils.scriptsFolders()[0]) / "qchat" / f"{name}.py"
     expect(path.read_text("utf-8") == code, f"there is no script {path}")
     return f"it is written to {path.name}"
 
@@ -485,20 +446,10 @@ def loads_a_script_whose_name_is_a_path(dock: Dock) -> str:
 def loads_a_model(dock: Dock) -> str:
     from qgis.core import QgsProcessingModelAlgorithm
 
-    model = QgsProcessingModelAlgorithm("buffer twice", "roads")
     path = DIRECTORY / "model.model3"
-    expect(model.toFile(str(path)), "QGIS cannot write a model")
+    expect(QgsProcessingModelAlgorithm("buffer twice", "roads").toFile(str(path)), "QGIS cannot write a model")
     xml = path.read_text("utf-8")
-    outside.ask(
-        "send",
-        message={
-            "type": "model",
-            "author": WITNESS,
-            "model_name": "buffer twice",
-            "model_group": "roads",
-            "raw_xml": xml,
-        },
-    )
+    send("model", model_name="buffer twice", model_group="roads", raw_xml=xml)
     item = dock.message("the model", author=WITNESS, model_name="buffer twice")
     expect(item.message.raw_xml == xml, "the model came changed")
     load(item)
@@ -507,30 +458,21 @@ def loads_a_model(dock: Dock) -> str:
 
 @step
 def is_liked(dock: Dock) -> str:
-    before = len(bar)
-    outside.ask(
-        "send",
-        message={"type": "like", "liker_author": WITNESS, "liked_author": NICKNAME, "message": "well said"},
-        echo=False,
-    )
-    until(lambda: any("well said" in text for text in bar[before:]), "the like in the message bar")
-    return bar[-1]
+    witness.send("like", liker_author=WITNESS, liked_author=NICKNAME, message="well said")
+    return bar_with("well said")
+
+
+def bar_with(words: str) -> str:
+    """Wait until the message bar has shown these words, which nothing else says."""
+    return until(lambda: next((shown for shown in bar if words in shown), ""), f"{words!r} in the message bar")
 
 
 @step
-def is_told_of_a_refusal(dock: Dock) -> str:
-    before = len(bar)
+def is_told_of_refusals(dock: Dock) -> str:
+    """A text of 300 characters, and an empty extent: QGIS' canvas without layers says 1.8e308 and -1.8e308."""
     dock.say("x" * 300)
-    until(lambda: len(bar) > before, "the reason why a text of 300 characters is refused")
-    return bar[-1]
-
-
-@step
-def is_told_of_an_empty_extent(dock: Dock) -> str:
-    """QGIS' canvas without layers says 1.8e308 and -1.8e308."""
-    before = len(bar)
-    widget = dock.widget
-    empty = QgsRectangle()
+    first = bar_with("300 characters")
+    widget, empty = dock.widget, QgsRectangle()
     empty.setMinimal()
     message = sys.modules[type(widget).__module__].QChatBboxMessage(
         type="bbox",
@@ -546,70 +488,45 @@ def is_told_of_an_empty_extent(dock: Dock) -> str:
         ymax=empty.yMaximum(),
     )
     widget.qchat_ws.send_message(message)
-    until(lambda: any("extent" in text for text in bar[before:]), "the reason why an empty extent is refused")
-    return bar[-1]
+    return f"{first} {bar_with('extent is empty')}"
 
 
 @step
-def lists_the_users(dock: Dock) -> str:
-    said = box_after(dock.widget.btn_list_users.click, "the list of users")
-    expect(NICKNAME in said and WITNESS in said, f"it says {said!r}")
-    return one_line(said)
-
-
-@step
-def shows_the_status(dock: Dock) -> str:
-    said = box_after(dock.widget.btn_status.click, "the status")
-    expect("ok" in said and f"{CHANNELS[0]} : 2 users" in said, f"it says {said!r}")
-    return one_line(said)
-
-
-@step
-def shows_the_rules(dock: Dock) -> str:
-    said = box_after(dock.widget.btn_rules.click, "the rules")
-    expect("Be kind." in said and "255" in said, f"it says {said!r}")
-    return one_line(said)
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
+def shows_users_status_and_rules(dock: Dock) -> str:
+    shown = []
+    for button, words in (
+        (dock.widget.btn_list_users, (NICKNAME, WITNESS)),
+        (dock.widget.btn_status, ("ok", f"{CHANNELS[0]} : 2 users")),
+        (dock.widget.btn_rules, ("Be kind.", "255")),
+    ):
+        said = box_after(button.click, f"what has {words[0]}")
+        expect(all(word in said for word in words), f"it says {said!r}")
+        shown.append(" ".join(said.split()))
+    return " ".join(shown)
 
 
 @step
 def stays_while_it_is_busy(dock: Dock) -> str:
     time.sleep(BUSY_SECONDS)  # like a processing run, this blocks the GUI thread, which answers pings
     dock.say("still here")
-    outside.ask("await", conditions={"type": "text", "text": "still here"})
+    witness.heard("text", text="still here")
     dock.message("its own text", text="still here")
     return f"after {BUSY_SECONDS:.0f} s of work in its GUI thread it is still connected"
 
 
 @step
-def changes_channels(dock: Dock) -> str:
-    outside.ask("leave")
-    said = []
-    for channel in CHANNELS[1:]:
-        outside.ask("join", channel=channel, nickname=WITNESS)
-        dock.connect(channel)
-        outside.ask("await", conditions={"type": "newcomer", "newcomer": NICKNAME})
+def changes_channels_and_disconnects(dock: Dock) -> str:
+    for channel in [*CHANNELS[1:], CHANNELS[0]]:
+        witness.leave()
+        join(dock, channel)
         dock.say(f"now in {channel}")
-        outside.ask("await", conditions={"type": "text", "text": f"now in {channel}"})
+        witness.heard("text", text=f"now in {channel}")
         users = dock.widget.qchat_client.get_registered_users(channel)
         expect(sorted(users or []) == sorted([NICKNAME, WITNESS]), f"in {channel} it lists {users}")
-        said.append(channel)
-        outside.ask("leave")
-    return f"talks in {', '.join(said)}"
-
-
-@step
-def disconnects(dock: Dock) -> str:
-    outside.ask("join", channel=CHANNELS[0], nickname=WITNESS)
-    dock.connect(CHANNELS[0])
-    outside.ask("await", conditions={"type": "newcomer", "newcomer": NICKNAME})
     dock.widget.btn_connect.click()
     until(lambda: not dock.widget.connected, "the end of the connection")
-    outside.ask("await", conditions={"type": "exiter", "exiter": NICKNAME})
-    return f"the other one reads that {NICKNAME} has left"
+    witness.heard("exiter", exiter=NICKNAME)
+    return f"talks in {', '.join(CHANNELS)}; the other one reads that {NICKNAME} has left"
 
 
 @step
@@ -620,16 +537,14 @@ def connects_to_an_address_with_a_slash(dock: Dock) -> str:
     found = dock.channels()
     expect(found == CHANNELS, f"with a slash at the address' end the dock lists {found}")
     dock.connect(CHANNELS[0])
-    outside.ask("await", conditions={"type": "newcomer", "newcomer": NICKNAME})
+    witness.heard("newcomer", newcomer=NICKNAME)
     return "lists the channels and connects"
 
 
 @step
 def is_told_when_the_server_stops(dock: Dock) -> str:
-    before = len(bar)
-    outside.ask("stop")
-    until(lambda: any("Uncompliant" in text for text in bar[before:]), "a word of why the connection ends")
-    return f"{bar[-1]!r}; the dock's title is {dock.widget.grb_qchat.title()!r}"
+    tell(stop=True)
+    return f"{bar_with('restarts')!r}; the dock's title is {dock.widget.grb_qchat.title()!r}"
 
 
 def with_errors(why: str) -> str:
@@ -663,7 +578,7 @@ def fill_gaps() -> None:
 
 def main() -> None:
     fill_gaps()
-    outside.tell(saw=f"QGIS {Qgis.QGIS_VERSION}, Python {sys.version.split()[0]}", step="starts")
+    tell(saw=f"QGIS {Qgis.QGIS_VERSION}, Python {sys.version.split()[0]}", step="starts")
     iface.messageBar().widgetAdded.connect(note_bar)
     timer = QTimer()
     timer.timeout.connect(answer_box)
@@ -686,14 +601,14 @@ def main() -> None:
             if errors:
                 raise Failed("QGIS shows a Python error")
         except Vital as failure:
-            outside.tell(step=name, failed=with_errors(str(failure)))
+            tell(step=name, failed=with_errors(str(failure)))
             return
         except Failed as failure:
-            outside.tell(step=name, failed=with_errors(str(failure)))
+            tell(step=name, failed=with_errors(str(failure)))
         except Exception as error:
-            outside.tell(step=name, failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
+            tell(step=name, failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
         else:
-            outside.tell(step=name, saw=saw, seconds=time.monotonic() - started)
+            tell(step=name, saw=saw, seconds=time.monotonic() - started)
 
 
 def run() -> None:
@@ -701,10 +616,10 @@ def run() -> None:
     try:
         main()
     except Failed as failure:
-        outside.tell(step="starts", failed=with_errors(str(failure)))
+        tell(step="starts", failed=with_errors(str(failure)))
     except Exception as error:
-        outside.tell(step="starts", failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
-    outside.tell(end=True)
+        tell(step="starts", failed=with_errors(f"{error!r}\n{traceback.format_exc()}"))
+    tell(end=True)
     os._exit(0)  # QGIS would ask whether to save the project
 
 

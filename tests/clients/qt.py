@@ -48,11 +48,9 @@ class Qt:
         await self.until(event="connected")
 
     def send(self, **message: Any) -> None:
-        """Send a message as JSON."""
         self.do("send", text=json.dumps(message))
 
     async def get(self, url: str, **headers: str) -> QtReply:
-        """A GET of QNetworkAccessManager."""
         self.do("get", url=url, headers={name.replace("_", "-"): value for name, value in headers.items()})
         reply = await self.until(event="reply")
         return QtReply(reply["status"], reply["content_type"], reply["body"], reply["error"])
@@ -71,7 +69,6 @@ class Qt:
         return message
 
     async def close(self) -> None:
-        """Delete the client."""
         self._writer.write_eof()
         await self._reader
         self._writer.close()

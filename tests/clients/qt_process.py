@@ -42,10 +42,10 @@ class Client:
     def close(self) -> None:
         self._socket.close()
 
-    def hold(self, seconds: float) -> None:
-        """Block the event loop."""
-        time.sleep(seconds)
-        self._tell(event="released")
+    def hold(self, until: str) -> None:
+        """Block the event loop until there is a file."""
+        while not os.path.exists(until):
+            time.sleep(0.01)
 
     def get(self, url: str, headers: dict[str, str]) -> None:
         request = QNetworkRequest(QUrl(url))

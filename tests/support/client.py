@@ -44,7 +44,6 @@ class Client:
         return cls(await connect(url, **{**_AS_QGIS, **options}))
 
     async def send(self, **message: Any) -> None:
-        """Send one message as JSON."""
         await self.send_raw(json.dumps(message))
 
     async def send_raw(self, data: str | bytes) -> None:
@@ -90,11 +89,9 @@ class Client:
         assert not unexpected, f"came before the marker: {_shown(unexpected)}"
 
     async def refusal(self) -> str:
-        """Wait for an `uncompliant` and return its reason."""
         return str((await self.until(type="uncompliant"))["reason"])
 
     def texts(self) -> list[str]:
-        """Every text received so far, in order."""
         return [m["text"] for m in self.received if m["type"] == "text"]
 
     def without_counts(self) -> list[Message]:

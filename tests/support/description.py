@@ -20,11 +20,9 @@ class Description:
         self.document = document
 
     def operation(self, method: str, path: str) -> Operation:
-        """One method of one path."""
         return Operation(method, path, self.document["paths"][path][method.lower()]["responses"])
 
     def component(self, name: str) -> dict[str, Any]:
-        """A component schema."""
         schema: dict[str, Any] = self.document["components"]["schemas"][name]
         return schema
 
@@ -34,7 +32,6 @@ class Description:
         return self.component(union["discriminator"]["mapping"][type_].rpartition("/")[2])
 
     def faults(self, name: str, value: Any) -> list[str]:
-        """The faults of a value by a component schema."""
         return self.faults_by({"$ref": f"#/components/schemas/{name}"}, value)
 
     def faults_by(self, schema: dict[str, Any], value: Any) -> list[str]:

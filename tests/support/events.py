@@ -65,7 +65,6 @@ class EventsReader:
         raise AssertionError(f"the stream ended before {conditions}")
 
     async def rest(self) -> list[Event]:
-        """All that comes until the stream ends."""
         events = []
         while (event := await self.next()) is not None:
             events.append(event)
@@ -78,7 +77,6 @@ class EventsReader:
 
     @property
     def texts(self) -> list[str]:
-        """The texts so far."""
         return [event.data["text"] for event in self.received if event.type == "text"]
 
     async def leave(self) -> None:

@@ -122,7 +122,6 @@ class ForkServer:
             return subprocess.CompletedProcess(arguments, status, stdout.read().decode(), stderr.read().decode())
 
     def stop(self) -> None:
-        """Stop it, and all processes that it has started."""
         if self._requests is not None and self._process is not None:
             self._requests.close()
             self._process.wait()

@@ -8,7 +8,6 @@ SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
 
 
 def point(*coordinates: float) -> GeoJson:
-    """A Point geometry."""
     return {"type": "Point", "coordinates": list(coordinates)}
 
 

@@ -78,7 +78,6 @@ class Peer:
         await self.wait(lambda: self.session is not None and self.session.is_in, "to be in")
 
     async def leave(self) -> None:
-        """Disconnect for good."""
         await _cancelled(self._present)
 
     def move(self) -> None:

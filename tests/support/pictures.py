@@ -15,7 +15,6 @@ RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 200, 30), (30, 30, 220), (250, 250
 
 
 def as_base64(data: bytes) -> str:
-    """Encode data as in `image_data`."""
     return base64.b64encode(data).decode("ascii")
 
 
@@ -27,7 +26,6 @@ def opened(image_data: str) -> Image.Image:
 
 
 def encoded(picture: Image.Image, format_: str, **options: Any) -> bytes:
-    """Encode a picture in a file format."""
     buffer = io.BytesIO()
     picture.save(buffer, format_, **options)
     return buffer.getvalue()

@@ -50,7 +50,6 @@ class Port:
         self._holder.bind((HOST, self.number))
 
     def release(self) -> None:
-        """Give up the port; idempotent."""
         self._holder.close()
 
 
@@ -105,7 +104,6 @@ class Process:
 
     @property
     def running(self) -> bool:
-        """Whether it has been started and has not exited."""
         return self._popen is not None and self._popen.poll() is None
 
     @property
@@ -150,7 +148,6 @@ class Process:
         self.signal(signal.SIGSTOP)
 
     def wake(self) -> None:
-        """Resume a frozen process (SIGCONT)."""
         self.signal(signal.SIGCONT)
 
     def stop(self) -> int:
@@ -196,7 +193,6 @@ class Process:
         return [record for record in records if conditions.items() <= record.items()]
 
     def whole_log(self) -> str:
-        """Its whole log."""
         return self._read_log(0)
 
     def _read_log(self, start: int) -> str:
@@ -232,7 +228,6 @@ class Valkey(Process):
 
     @property
     def url(self) -> str:
-        """For `REDIS_URL`."""
         return f"redis://{HOST}:{self.port}/0"
 
     def start(self) -> None:
@@ -341,7 +336,6 @@ class Stack:
 
     @property
     def workers(self) -> list[Process]:
-        """All workers."""
         return [*self.light, *self.heavy, *self.both, *self._others]
 
     @property
@@ -364,7 +358,6 @@ class Stack:
         _wait(lambda: worker.new_log() != "", self.processes, f"{worker.name} says nothing")
 
     def wait_healthy(self, front: Front) -> None:
-        """Wait until a started front is healthy."""
         _wait(front.healthy, self.processes, f"{front.name} is not healthy")
 
     def stop(self) -> None:
@@ -384,7 +377,6 @@ class Stack:
         assert not wrong, "; ".join(wrong)
 
     def kill(self) -> None:
-        """Kill all processes."""
         for process in self.processes:
             process.kill()
         for port in self._ports:

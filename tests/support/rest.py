@@ -46,11 +46,9 @@ class Rest:
         return json.loads(response.body)
 
     async def users(self, channel: str) -> Any:
-        """The channel's registered nicknames."""
         return await self.get(channel_path(channel, "users"))
 
     async def last(self, channel: str) -> Any:
-        """The channel's stored messages."""
         return await self.get(channel_path(channel, "last"))
 
     async def put_text(self, channel: str, body: Any) -> HTTPResponse:
@@ -59,12 +57,10 @@ class Rest:
         return await self.fetch(channel_path(channel, "text"), "PUT", raw)
 
     async def nb_connected_users(self, channel: str) -> int:
-        """The channel's count in `/status`."""
         channels = (await self.get("/status"))["channels"]
         return next(int(entry["nb_connected_users"]) for entry in channels if entry["name"] == channel)
 
     def close(self) -> None:
-        """Close the client's sockets."""
         self._client.close()
 
 

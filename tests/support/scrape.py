@@ -24,7 +24,6 @@ class Scrape(NamedTuple):
         return sum(sample.value for sample in self.samples(name, **labels))
 
     def label(self, name: str, label: str) -> set[str]:
-        """The values of a label."""
         return {sample.labels[label] for sample in self.samples(name)}
 
     def names(self) -> set[str]:

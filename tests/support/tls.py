@@ -91,7 +91,6 @@ def sentinel(directory: Path, certificates: Certificates) -> Iterator[str]:
 
 @contextlib.contextmanager
 def cluster(directory: Path, certificates: Certificates) -> Iterator[str]:
-    """Three masters."""
     with contextlib.ExitStack() as stack:
         nodes, buses = [], [Port() for _ in range(3)]
         for number, bus in enumerate(buses):

@@ -1,24 +1,22 @@
-"""A stack for the page, a browser that tells everything, and other people who are in the channel as well."""
+"""A stack for the page, and a browser that tells everything."""
 
-import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
-from tornado.ioloop import IOLoop
 
-from tests.support.client import Client
+from tests.conftest import StackFactory
 from tests.support.processes import Stack
-from tests.support.stacks import AT_ONCE, Stacks
+from tests.web.axe import Audit
 from tests.web.page import Page
 
-# Spaces, letters and signs that have to be percent-encoded in a path, in the page's own links too.
-CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(AT_ONCE)]
+# One for each test, and some for a few. Spaces, letters and signs that have to be percent-encoded in a path, in the
+# page's own links too.
+CHANNELS = [f"Salle {number:02} été+100%/{number}" for number in range(30)]
 
-# Nothing but what the tests ask for: no first run, no updates, no reports.
+# Nothing but what the tests ask for: no first run, no updates, no reports, no process for each page.
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -30,45 +28,40 @@ FLAGS = (
     "--disable-component-update",
     "--disable-extensions",
     "--disable-features=MediaRouter,OptimizationHints,SpareRendererForSitePerProcess,Translate",
+    "--disable-site-isolation-trials",
     "--disable-sync",
     "--force-prefers-reduced-motion",
     "--lang=en-GB",
+    "--process-per-site",
+    "--renderer-process-limit=1",
 )
 
 Browse = Callable[..., Page]
-Join = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture(scope="package")
-def stacks(open_stack: Callable[..., Stack]) -> Iterator[Stacks]:
-    with Stacks(open_stack, CHANNELS, []) as stacks:
-        yield stacks
+def shared_stack(open_stack: StackFactory) -> Iterator[Stack]:
+    with open_stack(channels=",".join(CHANNELS)) as stack:
+        yield stack
 
 
 @pytest.fixture
-def stack(stacks: Stacks) -> Stack:
-    """One front and one worker of each lane, with the default settings but for the channels."""
-    return stacks.with_room()
+def stack(shared_stack: Stack) -> Iterator[Stack]:
+    """One front and one worker of each lane, with the default settings but for the channels.
+
+    Whatever the page sends: no traceback, and no word of it, gets into the logs.
+    """
+    yield shared_stack
+    shared_stack.assert_quiet_logs()
 
 
-@pytest.fixture(autouse=True)
-def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Whatever the page sends: no traceback, and no word of it, gets into the logs."""
-    yield
-    if "stacks" in request.fixturenames:
-        request.getfixturevalue("stacks").assert_quiet_logs()
+_unused = iter(CHANNELS)
 
 
 @pytest.fixture
-def fresh_channels(stacks: Stacks, stack: Stack) -> Iterator[str]:
+def fresh_channels() -> Iterator[str]:
     """The names of channels of the stack that no test has used."""
-    return stacks.fresh_channels()
-
-
-@pytest.fixture
-def channel(fresh_channels: Iterator[str]) -> str:
-    """A channel that is this test's alone."""
-    return next(fresh_channels)
+    return _unused
 
 
 @pytest.fixture(scope="package")
@@ -114,20 +107,8 @@ def browse(request: pytest.FixtureRequest, browser: webdriver.Chrome, tmp_path: 
 
 
 @pytest.fixture
-def join(io_loop: IOLoop, stack: Stack) -> Iterator[Join]:
-    """Lets somebody else join, `await join(channel, "john")`; they leave when the test ends."""
-    clients: list[Client] = []
-
-    async def join(channel: str, nickname: str | None = None, **options: Any) -> Client:
-        client = await Client.connect(stack.fronts[0].url, channel, **options)
-        clients.append(client)
-        await client.until(type="nb_users")
-        if nickname is not None:
-            await client.register(nickname)
-        return client
-
-    async def leave() -> None:
-        await asyncio.gather(*(client.leave() for client in clients))
-
-    yield join
-    io_loop.run_sync(leave)
+def audit(request: pytest.FixtureRequest) -> Iterator[Audit]:
+    """Looks at a page with axe, `audit(page, "an empty room")`; asserts in the end, so that all states are seen."""
+    audit = Audit(thorough=bool(request.config.getoption("--long")))
+    yield audit
+    assert audit.faults == {}

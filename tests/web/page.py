@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome, Keys
@@ -11,6 +11,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support.waiting import DEADLINE, awaited
+
+CSS = By.CSS_SELECTOR
 
 # Said by the browser itself whenever a server is away, and not to be prevented.
 LOST_LINE = "WebSocket connection to"
@@ -30,6 +32,12 @@ READS = LOOKING + "return all.find((one) => read(one).includes(arguments[1]))"
 TEXTS = LOOKING + "return all.map(read)"
 REQUESTED = "return performance.getEntriesByType('resource').map(({ name }) => name)"
 RADIO = "return [...document.querySelectorAll('#channels input')].find((one) => one.value === arguments[0])"
+IN_SIGHT = """
+const log = document.getElementById("log").getBoundingClientRect();
+const found = [...document.querySelectorAll(".message")].find((one) => one.textContent.includes(arguments[0]));
+return found !== undefined && found.getBoundingClientRect().bottom <= log.bottom;
+"""
+FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
 
 WITHOUT_WORKER = {"source": "delete Navigator.prototype.serviceWorker"}
 
@@ -47,11 +55,17 @@ class Page:
         self.base_url = base_url
         self.downloads = downloads
         self.expected_errors: tuple[str, ...] = ()
+        self.size = (0, 0)
         self._errors: list[str] = []
         self._requested: list[str] = []
-        self._script: dict[str, str] = {}
+        self._is_somewhere = False
+        self._script: dict[str, str] | None = None
         if not keeps_itself:
             self._script = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", WITHOUT_WORKER)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script in the page returns."""
+        return self.browser.execute_script(script, *arguments)
 
     def open(self, path: str = "/") -> None:
         """Load a page as somebody does who has never been here."""
@@ -69,7 +83,7 @@ class Page:
         """Take away all that the browser keeps of the page, and leave it: what a tab keeps goes from within."""
         if (url := self.browser.current_url) != "about:blank":
             if url.startswith(self.base_url):
-                self._requested += self.browser.execute_script(f"sessionStorage.clear(); {REQUESTED}")
+                self._requested += self.run(f"sessionStorage.clear(); {REQUESTED}")
             self.browser.get("about:blank")
         remembered = {"origin": self.base_url, "storageTypes": "local_storage,indexeddb,cache_storage,service_workers"}
         self.browser.execute_cdp_cmd("Storage.clearDataForOrigin", remembered)
@@ -81,6 +95,7 @@ class Page:
 
     def resize(self, width: int, height: int) -> None:
         """Show the page on a screen of that size."""
+        self.size = (width, height)
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
@@ -106,11 +121,22 @@ class Page:
         """Let the browser reach everybody again."""
         self.browser.execute_cdp_cmd("Network.disable", {})
 
+    def be_at(self, latitude: float, longitude: float, accuracy: float) -> None:
+        """Let the page know where the device is."""
+        permitted = {"permissions": ["geolocation"], "origin": self.base_url}
+        self.browser.execute_cdp_cmd("Browser.grantPermissions", permitted)
+        where = {"latitude": latitude, "longitude": longitude, "accuracy": accuracy}
+        self.browser.execute_cdp_cmd("Emulation.setGeolocationOverride", where)
+        self._is_somewhere = True
+
     def close(self) -> None:
         """Leave the page: its connection ends."""
-        self._read_logs()
+        self._errors += self._log()
         self.regain_network()
         self.forget()
+        if self._is_somewhere:
+            self.browser.execute_cdp_cmd("Emulation.clearGeolocationOverride", {})
+            self.browser.execute_cdp_cmd("Browser.resetPermissions", {})
         if self._script:
             self.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", self._script)
 
@@ -122,8 +148,7 @@ class Page:
 
     def requested(self) -> list[str]:
         """The addresses that the page has asked for since it was loaded, but for its WebSockets."""
-        urls: list[str] = self.browser.execute_script(REQUESTED)
-        return urls
+        return list(self.run(REQUESTED))
 
     def strangers(self) -> list[str]:
         """The addresses that the page asked for anywhere but at its own server.
@@ -133,28 +158,21 @@ class Page:
         own = (self.base_url + "/", "blob:" + self.base_url, "data:")
         return [url for url in self._requested if not url.startswith(own)]
 
-    def _read_logs(self) -> None:
-        self._errors += [entry["message"] for entry in self._log()]
-
-    def _log(self) -> list[dict[str, str]]:
+    def _log(self) -> list[str]:
         """What has been logged since the last time."""
         entries: list[dict[str, str]] = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
-        return entries
+        return [entry["message"] for entry in entries]
 
     # Finding
 
     def find(self, selector: str) -> WebElement:
         """The first element of a CSS selector, as soon as it can be seen."""
-
-        def visible() -> WebElement | None:
-            found: WebElement | None = self.browser.execute_script(FIRST_SEEN, selector)
-            return found
-
-        return self.wait(visible, f"{selector} to be seen")
+        found: WebElement = self.wait(lambda: self.run(FIRST_SEEN, selector), f"{selector} to be seen")
+        return found
 
     def all(self, selector: str) -> list[WebElement]:
         """The elements of a CSS selector that are there now."""
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+        return self.browser.find_elements(CSS, selector)
 
     def wait(self, condition: Callable[[], T | None], what: str) -> T:
         """Wait until the condition holds, and return what it returned."""
@@ -169,63 +187,40 @@ class Page:
         shown = self.browser.find_element(By.TAG_NAME, "body").text
         raise AssertionError(f"waited {DEADLINE} s for {what}; the page shows:\n{shown}")
 
-    def until_shown(self, words: str, *, within: str = "#log") -> None:
-        """Wait until these words can be read."""
-        self.wait(lambda: self.browser.execute_script(READS, within, words), f"{words!r} in {within}")
+    def until_shown(self, words: str, *, within: str = "#log") -> WebElement:
+        """The element in which these words can be read, as soon as there is one."""
+        found: WebElement = self.wait(lambda: self.run(READS, within, words), f"{words!r} in {within}")
+        return found
 
     # Reading
 
     def message(self, words: str) -> WebElement:
         """The message in which these words can be read, as soon as it is published."""
+        return self.until_shown(words, within=PUBLISHED)
 
-        return self._saying(PUBLISHED, words, f"a message with {words!r}")
-
-    def _saying(self, selector: str, words: str, what: str) -> WebElement:
-        def saying() -> WebElement | None:
-            found: WebElement | None = self.browser.execute_script(READS, selector, words)
-            return found
-
-        return self.wait(saying, what)
+    def unsent(self, words: str = "") -> WebElement:
+        """What was written here, and refused, in which these words can be read."""
+        return self.until_shown(words, within=".message.refused")
 
     def texts(self) -> list[str]:
         """The bodies of the messages that are published, from top to bottom."""
         return self.texts_of(f"{PUBLISHED} .body")
 
-    def unsent(self, words: str = "") -> WebElement:
-        """What was written here, and refused, in which these words can be read."""
-
-        return self._saying(".message.refused", words, f"a message that was not sent, with {words!r}")
-
-    def people(self) -> list[str]:
-        """The nicknames on the list, as they stand there."""
-        return self.texts_of("#nicknames li bdi")
-
     def texts_of(self, selector: str) -> list[str]:
         """What can be read in each of the elements of a CSS selector."""
-        texts: list[str] = self.browser.execute_script(TEXTS, selector)
-        return texts
+        return list(self.run(TEXTS, selector))
 
     def until_people(self, *names: str) -> None:
         """Wait until the list has these names and no others."""
-        self.wait(lambda: self.people() == list(names), f"people to be {names}")
+        self.wait(lambda: self.texts_of("#nicknames li bdi") == list(names), f"people to be {names}")
 
     def in_sight(self, words: str) -> bool:
         """Whether the message with these words, if there is one, lies in the visible part of the log."""
-        return bool(
-            self.browser.execute_script(
-                """
-                const log = document.getElementById("log").getBoundingClientRect();
-                const found = [...document.querySelectorAll(".message")].find(
-                    (message) => message.textContent.includes(arguments[0]));
-                return found !== undefined && found.getBoundingClientRect().bottom <= log.bottom;
-                """,
-                words,
-            )
-        )
+        return bool(self.run(IN_SIGHT, words))
 
-    def until_scrolled_up(self) -> None:
-        """Wait until the page has taken notice: it hears of scrolling with the next frame."""
-        self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    def until_drawn(self) -> None:
+        """Wait until the page has been drawn once more: it hears of scrolling with the next frame."""
+        self.browser.execute_async_script(FRAMES)
 
     def notice(self) -> str:
         """The notice, as soon as there is one."""
@@ -233,7 +228,7 @@ class Page:
 
     def width_of_picture(self, message: WebElement) -> int:
         """How wide the message's picture is, in its own pixels, as soon as it is shown."""
-        image = message.find_element(By.CSS_SELECTOR, ".picture-link img")
+        image = message.find_element(CSS, ".picture-link img")
         return self.wait(lambda: int(str(image.get_property("naturalWidth"))), "the picture to be decoded")
 
     def downloaded(self, link: WebElement) -> str:
@@ -242,13 +237,12 @@ class Page:
         assert name
         link.click()
         file = self.downloads / name
-        # A browser may begin with an empty file under that name.
-        self.wait(lambda: file.exists() and file.stat().st_size > 0 and not self._is_saving, f"{name} to be saved")
-        return file.read_text("utf-8")
 
-    @property
-    def _is_saving(self) -> bool:
-        return any(self.downloads.glob("*.crdownload"))
+        def is_saved() -> bool:  # a browser may begin with an empty file under that name
+            return file.exists() and file.stat().st_size > 0 and not any(self.downloads.glob("*.crdownload"))
+
+        self.wait(is_saved, f"{name} to be saved")
+        return file.read_text("utf-8")
 
     # Doing
 
@@ -264,20 +258,19 @@ class Page:
 
     def choose(self, channel: str) -> None:
         """Choose a channel in the lobby."""
-
-        def press() -> bool:
-            found: WebElement | None = self.browser.execute_script(RADIO, channel)
-            if found is not None:
-                found.click()
-            return found is not None
-
         self.find("#join")
+
+        def press() -> bool:  # found anew if the page has just drawn it again
+            if offered := self.run(RADIO, channel):
+                offered.click()
+            return bool(offered)
+
         self.wait(press, f"{channel} to be offered")
 
     def say(self, text: str) -> None:
         """Write a text, at once and not letter by letter, and press Enter."""
         field = self.find("#text")
-        self.browser.execute_script("arguments[0].focus()", field)
+        self.run("arguments[0].focus()", field)
         self.browser.execute_cdp_cmd("Input.insertText", {"text": text})
         field.send_keys(Keys.ENTER)
 

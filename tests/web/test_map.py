@@ -4,7 +4,6 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +13,32 @@ from pyproj import CRS, Transformer
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.conftest import Join
 from tests.support.client import Client
-from tests.support.contract import Message
+from tests.support.contract import words
 from tests.support.layers import GeoJson, feature, geometry, layer, point
 from tests.support.pictures import phone_photo
-from tests.web.conftest import Browse, Join
-from tests.web.page import Page
+from tests.web.axe import Audit
+from tests.web.conftest import Browse
+from tests.web.page import CSS, LOST_LINE, Page
 
 MERCATOR = Transformer.from_crs(4326, 3857, always_xy=True)
 CHOSEN = (0xE8, 0x59, 0x0C)  # the colour of what is marked: --map-chosen
 READBACK = ("willReadFrequently",)  # OpenLayers tries which way of reading is faster, and the browser gives advice
-CUSTOM = "+proj=laea +lat_0=10 +lon_0=-75 +x_0=500000 +y_0=0 +ellps=GRS80 +units=m +no_defs"
+WIDTH = "return document.documentElement.scrollWidth"
 
-# A CRS, a longitude and a latitude within its area of use
-ANYWHERE: list[tuple[Any, float, float]] = [
-    ("EPSG:4326", 2.3522, 48.8566),
-    ("EPSG:3857", -122.4194, 37.7749),
-    ("EPSG:2154", 2.3522, 48.8566),
+# A CRS, a longitude and a latitude within its area of use; tests/worker/test_places.py has many more
+ANYWHERE = [
     ("EPSG:27700", -5.5, 50.1),  # British National Grid
-    ("EPSG:32723", -43.2105, -22.9519),  # UTM, south
-    ("EPSG:2056", 7.4386, 46.9511),  # LV95
     ("EPSG:3031", 166.67, -77.85),  # Antarctic, polar
-    ("EPSG:3413", -50.7, 67.0),  # Arctic, polar
-    ("EPSG:2263", -73.9857, 40.7484),  # in feet
-    ("EPSG:2193", 174.78, -41.29),  # northing first, by its authority
     ("EPSG:3832", -179.2, -8.5),  # beyond the antimeridian
-    (CUSTOM, -74.08, 4.6),
 ]
 
 
-def placed(crs: Any, lon: float, lat: float) -> GeoJson:
+def placed(crs: str, lon: float, lat: float) -> GeoJson:
     """A position as QGIS sends it."""
-    system = CRS(crs)
-    x, y = Transformer.from_crs(4326, system, always_xy=True).transform(lon, lat)
-    authid = crs if crs.startswith("EPSG") else ""
-    return {"type": "position", "crs_wkt": system.to_wkt(), "crs_authid": authid, "x": x, "y": y}
+    x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(lon, lat)
+    return {"type": "position", "crs_wkt": CRS(crs).to_wkt(), "crs_authid": crs, "x": x, "y": y}
 
 
 def parks() -> GeoJson:
@@ -73,12 +63,6 @@ class Map:
     @property
     def canvas(self) -> WebElement:
         return self.page.find(".map-canvas")
-
-    def open(self) -> "Map":
-        """Open it by its button; wait until it is drawn."""
-        self.page.find("#map-toggle").click()
-        self.until_drawn()
-        return self
 
     def until_drawn(self) -> None:
         self.page.wait(lambda: self.canvas.get_attribute("data-extent"), "the map to be drawn")
@@ -121,21 +105,100 @@ class Map:
 
     def told(self) -> dict[str, str]:
         """The attributes in the table."""
-        rows = self.page.find(".map-details").find_elements("css selector", "tr")
-        cells = [[row.find_element("css selector", tag).text for tag in ("th", "td")] for row in rows]
+        rows = self.page.find(".map-details").find_elements(CSS, "tr")
+        cells = [[row.find_element(CSS, tag).text for tag in ("th", "td")] for row in rows]
         return dict(cells)
 
     def until_titled(self, words: str) -> None:
         self.page.until_shown(words, within=".map-details")
 
 
-async def share(page: Page, client: Client, **message: Any) -> Message:
+async def share(page: Page, client: Client, **message: Any) -> None:
     """Let somebody else share something; wait until the page shows where it is."""
     before = len(page.all(".thumbnail"))
     await client.send(author="john", **message)
-    published = await client.until(type=message["type"])
     page.wait(lambda: len(page.all(".thumbnail")) > before, "a small map in the message")
-    return published
+
+
+async def test_what_is_shared_lies_where_proj_says(browse: Browse, join: Join, channel: str) -> None:
+    john, page = await join(channel, nickname="john"), browse()
+    page.resize(1200, 500)  # each picture of the map costs by its size
+    page.join(channel, "jane")
+    chart = Map(page)
+
+    async def show(title: str, **message: Any) -> None:
+        await share(page, john, **message)
+        page.all(".thumbnail")[-1].click()
+        chart.until_titled(title)
+
+    # Positions, an extent, and an area of use
+    for crs, lon, lat in ANYWHERE:
+        await show("john", **placed(crs, lon, lat))
+        chart.until_there()
+        assert math.dist(chart.marked() or (0, 0), chart.pixel(lon, lat)) <= 1, crs
+        page.find(".map-details header .plain").click()
+    grid = Transformer.from_crs(4326, 27700, always_xy=True)
+    (xmin, ymin), (xmax, ymax) = grid.transform(-5.0, 50.2), grid.transform(-3.5, 51.0)
+    sides = {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax}
+    await show("Extent", type="bbox", crs_wkt=CRS(27700).to_wkt(), crs_authid="EPSG:27700", **sides)
+    chart.until_there()
+    # In the middle, as far as the sides bend
+    assert math.dist(chart.marked() or (0, 0), chart.pixel(-4.25, 50.6)) < 20
+    await show("EPSG:2056", type="crs", crs_wkt=CRS(2056).to_wkt(), crs_authid="EPSG:2056")
+    chart.until_there()
+    assert math.dist(chart.marked() or (0, 0), chart.pixel(8.2, 46.8)) < 20
+
+    # In a layer a click finds the thing, and the point before the square in which it lies
+    await show("Parks", **parks())
+    assert chart.told() == {"Features": "2", "CRS": "EPSG:2154"}
+    page.find(".map-details header .plain").click()
+    to_wgs84 = Transformer.from_crs(2154, 4326, always_xy=True)
+    x, y = Transformer.from_crs(4326, 2154, always_xy=True).transform(2.3522, 48.8566)
+    page.wait(lambda: len(page.all(".map-details:not([hidden])")) == 0, "the card to close")
+    chart.click(*to_wgs84.transform(x - 450, y - 450))
+    chart.until_titled("Île")
+    assert chart.told() == {"name": "Île", "area": "324.5", "note": "NULL", "id": "7"}
+    # Under the pointer, in WGS 84 and in the layer's own CRS
+    page.wait(lambda: "EPSG:2154" in page.find(".map-pointer").text, "its own coordinates")
+    metres = page.find(".map-pointer").text.split("EPSG:2154 ")[1].split(", ")
+    assert [float(part) for part in metres] == pytest.approx([x - 450, y - 450], abs=20)
+    chart.click(*to_wgs84.transform(x + 450, y + 450))
+    chart.until_titled("1 of 2")
+    assert chart.told() == {"name": "Fountain <b>", "area": "NULL", "note": "dry", "id": "8"}
+    chart.until_there()
+    assert math.dist(chart.marked() or (0, 0), chart.pixel(*to_wgs84.transform(x + 450, y + 450))) <= 1
+
+
+async def test_what_is_shared_goes_on_into_other_programs(
+    browse: Browse, join: Join, audit: Audit, channel: str
+) -> None:
+    john, page = await join(channel, nickname="john"), browse()
+    page.join(channel, "jane")
+    await share(page, john, **parks())
+    page.all(".thumbnail")[0].click()
+    chart = Map(page)
+    chart.until_titled("Parks")
+    for name in ("geojson", "gpkg", "Parks.qml"):
+        next(made for made in page.all(".map-details .download") if made.text.endswith(name)).click()
+        page.wait((page.downloads / f"Parks.{name.rpartition('.')[2]}").exists, f"{name} to be saved")
+    page.wait(lambda: json.loads((page.downloads / "Parks.geojson").read_text())["features"], "the layer")
+    assert (page.downloads / "Parks.gpkg").read_bytes().startswith(b"SQLite format 3")
+    # Copied: what the clipboard gets
+    page.find(".map-tools .wide").click()
+    page.find(".map-list summary").click()
+    page.wait(lambda: [item for item in page.all(".map-list details .map-item") if "Fountain" in item.text], "features")
+    page.all(".map-list details .map-item")[1].click()
+    chart.until_titled("Fountain")
+    audit(page, "what is on the map, and what was chosen")
+    page.run("globalThis.copied = []; navigator.clipboard.writeText = async (words) => copied.push(words);")
+    for choice in page.all(".map-details .choices")[1].find_elements(CSS, "button"):
+        choice.click()
+    copied = page.wait(lambda: len(found := page.run("return copied")) == 4 and found, "four forms to be copied")
+    position, uri, text, made = copied
+    lon, lat = position.split(", ")
+    assert (uri, text) == (f"geo:{lat},{lon}", f"POINT ({lon} {lat})")
+    assert json.loads(made)["properties"]["name"] == "Fountain <b>"
+    page.until_shown("GeoJSON is copied", within=".map-details")
 
 
 # Maps, one of which is told to go to a place, and one to zoom: whether they have, before any time has passed.
@@ -163,111 +226,16 @@ import("/web/built/map.js").then(({ WorldMap }) => {
 """
 
 
-def test_the_map_flies_unless_less_motion_is_wanted(browse: Browse) -> None:
-    page = browse()
-    for motion, is_at_once in (("reduce", True), ("no-preference", False)):
-        page.prefer_motion(motion)
-        assert page.browser.execute_async_script(MOVES) == [is_at_once] * 2, motion
-
-
-async def test_positions_in_twelve_crs_lie_where_proj_says(browse: Browse, join: Join, channel: str) -> None:
-    john, page = await join(channel, "john"), browse()
-    page.resize(1200, 500)  # each picture of the map costs by its size
+async def test_the_list_is_the_map_for_the_keyboard(browse: Browse, join: Join, audit: Audit, channel: str) -> None:
+    john, page = await join(channel, nickname="john"), browse()
     page.join(channel, "jane")
-    found = {}
-    for crs, lon, lat in ANYWHERE:
-        await share(page, john, **placed(crs, lon, lat))
-        page.all(".thumbnail")[-1].click()
-        chart = Map(page)
-        chart.until_there()
-        chart.until_titled("john")
-        (x, y), (wanted_x, wanted_y) = chart.marked() or (0, 0), chart.pixel(lon, lat)
-        found[crs] = math.hypot(x - wanted_x, y - wanted_y)
-        page.find(".map-details header .plain").click()
-    assert {crs: off for crs, off in found.items() if off > 1} == {}
-
-
-async def test_a_layer_in_lambert_93_an_extent_in_britain_and_an_area_of_use(
-    browse: Browse, join: Join, channel: str
-) -> None:
-    john, page = await join(channel, "john"), browse()
-    page.join(channel, "jane")
-    await share(page, john, **parks())
-    grid = Transformer.from_crs(4326, 27700, always_xy=True)
-    (xmin, ymin), (xmax, ymax) = grid.transform(-5.0, 50.2), grid.transform(-3.5, 51.0)
-    sides = {"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax}
-    await share(page, john, type="bbox", crs_wkt=CRS(27700).to_wkt(), crs_authid="EPSG:27700", **sides)
-    await share(page, john, type="crs", crs_wkt=CRS(2056).to_wkt(), crs_authid="EPSG:2056")
     chart = Map(page)
-    for title, lon, lat in (("Extent", -4.25, 50.6), ("EPSG:2056", 8.2, 46.8)):
-        page.all(".thumbnail")[1 if title == "Extent" else 2].click()
-        chart.until_titled(title)
-        chart.until_there()
-        x, y = chart.marked() or (0, 0)
-        # In the middle, as far as the sides bend
-        assert math.dist((x, y), chart.pixel(lon, lat)) < 20
-    # In the layer a click finds the thing, and the point before the square in which it lies
-    page.all(".thumbnail")[0].click()
-    chart.until_titled("Parks")
-    assert chart.told() == {"Features": "2", "CRS": "EPSG:2154"}
-    page.find(".map-details header .plain").click()
-    lon, lat = 2.3522, 48.8566
-    to_wgs84 = Transformer.from_crs(2154, 4326, always_xy=True)
-    x, y = Transformer.from_crs(4326, 2154, always_xy=True).transform(lon, lat)
-    page.wait(lambda: len(page.all(".map-details:not([hidden])")) == 0, "the card to close")
-    chart.click(*to_wgs84.transform(x - 450, y - 450))
-    chart.until_titled("Île")
-    assert chart.told() == {"name": "Île", "area": "324.5", "note": "NULL", "id": "7"}
-    # Under the pointer, in WGS 84 and in the layer's own CRS
-    page.wait(lambda: "EPSG:2154" in page.find(".map-pointer").text, "its own coordinates")
-    metres = page.find(".map-pointer").text.split("EPSG:2154 ")[1].split(", ")
-    assert [float(part) for part in metres] == pytest.approx([x - 450, y - 450], abs=20)
-    chart.click(*to_wgs84.transform(x + 450, y + 450))
-    chart.until_titled("1 of 2")
-    assert chart.told() == {"name": "Fountain <b>", "area": "NULL", "note": "dry", "id": "8"}
-    chart.until_there()
-    assert math.dist(chart.marked() or (0, 0), chart.pixel(*to_wgs84.transform(x + 450, y + 450))) <= 1
-
-
-async def test_what_is_shared_goes_on_into_other_programs(browse: Browse, join: Join, channel: str) -> None:
-    john, page = await join(channel, "john"), browse()
-    page.join(channel, "jane")
-    await share(page, john, **parks())
-    page.all(".thumbnail")[0].click()
-    chart = Map(page)
-    chart.until_titled("Parks")
-    for name in ("geojson", "gpkg", "Parks.qml"):
-        next(made for made in page.all(".map-details .download") if made.text.endswith(name)).click()
-        page.wait((page.downloads / f"Parks.{name.rpartition('.')[2]}").exists, f"{name} to be saved")
-    page.wait(lambda: json.loads((page.downloads / "Parks.geojson").read_text())["features"], "the layer")
-    assert (page.downloads / "Parks.gpkg").read_bytes().startswith(b"SQLite format 3")
-    # Copied: what the clipboard gets
-    page.find(".map-tools .wide").click()
-    page.find(".map-list summary").click()
-    page.wait(lambda: [item for item in page.all(".map-list details .map-item") if "Fountain" in item.text], "features")
-    page.all(".map-list details .map-item")[1].click()
-    chart.until_titled("Fountain")
-    page.browser.execute_script(
-        "globalThis.copied = []; navigator.clipboard.writeText = async (words) => copied.push(words);"
-    )
-    for choice in page.all(".map-details .choices")[1].find_elements("css selector", "button"):
-        choice.click()
-    copied = page.wait(
-        lambda: len(found := page.browser.execute_script("return copied")) == 4 and found, "four forms to be copied"
-    )
-    position, uri, text, made = copied
-    lon, lat = position.split(", ")
-    assert (uri, text) == (f"geo:{lat},{lon}", f"POINT ({lon} {lat})")
-    assert json.loads(made)["properties"]["name"] == "Fountain <b>"
-    page.until_shown("GeoJSON is copied", within=".map-details")
-
-
-async def test_the_list_is_the_map_for_the_keyboard(browse: Browse, join: Join, channel: str) -> None:
-    john, page = await join(channel, "john"), browse()
-    page.join(channel, "jane")
+    page.find("#map-toggle").click()
+    chart.until_drawn()
+    page.find(".map-empty")
+    audit(page, "an empty map")
+    # What comes while the map is open is on it
     await share(page, john, **placed("EPSG:2154", 2.3522, 48.8566))
-    chart = Map(page).open()
-    # What comes while the map is open is on it, too
     await share(page, john, **placed("EPSG:32723", -43.2105, -22.9519))
     page.find(".map-tools .wide").send_keys(Keys.ENTER)
     page.wait(lambda: len(page.all(".map-list .map-item")) == 2, "two things on the list")
@@ -284,13 +252,33 @@ async def test_the_list_is_the_map_for_the_keyboard(browse: Browse, join: Join, 
     page.find(".map-canvas").send_keys(Keys.ESCAPE)
     page.find(".map-canvas").send_keys(Keys.ESCAPE)
     page.wait(lambda: not page.all("#map:not([hidden])"), "the map to close")
-    assert page.browser.execute_script("return document.activeElement.id") == "map-toggle"
+    assert page.run("return document.activeElement.id") == "map-toggle"
+
+    # It flies, unless less motion is wanted
+    for motion, is_at_once in (("reduce", True), ("no-preference", False)):
+        page.prefer_motion(motion)
+        assert page.browser.execute_async_script(MOVES) == [is_at_once] * 2, motion
 
 
-async def test_on_a_phone_the_map_lies_over_the_talk_and_leads_back(browse: Browse, join: Join, channel: str) -> None:
-    john, page = await join(channel, "john"), browse()
-    page.resize(390, 844)
+async def test_on_a_phone_the_talk_fits_and_the_map_lies_over_it(
+    browse: Browse, join: Join, audit: Audit, channel: str
+) -> None:
+    john, page = await join(channel, nickname="john"), browse()
+    page.resize(360, 640)
     page.join(channel, "jane")
+    page.say("x" * 200)
+    page.until_shown("x" * 200)
+    assert not page.all("#people")[0].is_displayed()
+    page.find("#people-toggle").click()
+    page.until_people("jane (you)", "john")
+    assert page.run(WIDTH) == 360
+    send = page.find("#send").rect
+    assert send["x"] + send["width"] <= 360
+    assert send["y"] + send["height"] <= 640
+    page.find("#people-toggle").click()
+
+    # The map leads back to the message
+    page.resize(390, 844)
     await share(page, john, **placed("EPSG:2056", 7.4386, 46.9511))
     page.all(".thumbnail")[0].click()
     chart = Map(page)
@@ -300,6 +288,18 @@ async def test_on_a_phone_the_map_lies_over_the_talk_and_leads_back(browse: Brow
     page.all(".map-details .choices button")[1].click()
     page.wait(lambda: not page.all("#map:not([hidden])"), "the map to close")
     assert page.all(".message")[-1] == page.browser.switch_to.active_element
+
+    # What it says of its connection fits, too
+    page.expected_errors += (LOST_LINE, "net::ERR_INTERNET_DISCONNECTED")
+    page.lose_network()
+    page.until_shown("Not connected. Trying again", within="#connection")
+    status = page.find("#connection")
+    assert page.run("return arguments[0].scrollWidth <= arguments[0].clientWidth", status)
+    assert status.rect["height"] < 30
+    assert page.run(WIDTH) == 390
+    page.find("#people-toggle").click()
+    page.find("#people")
+    audit(page, "people on a phone, and connection lost")
 
 
 # Sharing from the page
@@ -315,21 +315,20 @@ def agree(page: Page) -> None:
     page.find("dialog[open] .choices button").click()
 
 
-@pytest.fixture
-def located(browse: Browse) -> Iterator[Page]:
-    """A page in a browser that knows where it is."""
-    page = browse()
-    page.browser.execute_cdp_cmd("Browser.grantPermissions", {"permissions": ["geolocation"], "origin": page.base_url})
-    where = {"latitude": 48.858370123, "longitude": 2.294481, "accuracy": 11.4}
-    page.browser.execute_cdp_cmd("Emulation.setGeolocationOverride", where)
-    yield page
-    page.browser.execute_cdp_cmd("Emulation.clearGeolocationOverride", {})
-    page.browser.execute_cdp_cmd("Browser.resetPermissions", {})
-
-
-async def test_my_position_the_extent_in_view_and_a_point(join: Join, channel: str, located: Page) -> None:
-    john, page = await join(channel, "john"), located
+async def test_people_share_places_and_where_they_are_while_they_want_to_be_seen(
+    browse: Browse, join: Join, audit: Audit, channel: str
+) -> None:
+    # Given a browser that knows where it is
+    john, page = await join(channel, nickname="john", query="?types=live_position"), browse()
+    page.be_at(48.858370123, 2.294481, accuracy=11.4)
     page.join(channel, "jane")
+
+    page.find("#share").click()
+    page.find("dialog[open] .offers")
+    audit(page, "what may be shared")
+    page.browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+
+    # My position, rounded
     offer(page, "My position")
     page.until_shown("± 12 m", within="dialog[open]")
     agree(page)
@@ -356,12 +355,7 @@ async def test_my_position_the_extent_in_view_and_a_point(join: Join, channel: s
     clicked = await john.until(type="position")
     assert math.dist(chart.pixel(clicked["x"], clicked["y"]), chart.pixel(2.2945, 48.8584)) < 1.5
 
-
-async def test_people_see_where_others_are_while_they_want_to_be_seen(join: Join, channel: str, located: Page) -> None:
-    john, page = await join(channel, "john", query="?types=live_position"), located
-    page.join(channel, "jane")
-    chart = Map(page).open()
-
+    # Where I am, live
     def choose(words: str) -> None:
         next(made for made in page.all("dialog[open] .offers button") if made.text == words).click()
 
@@ -389,7 +383,7 @@ async def test_people_see_where_others_are_while_they_want_to_be_seen(join: Join
     page.wait(lambda: drawn() == ["jane,2.294481,48.8583701"], "john to be gone")
     page.find("#live-stop").click()
     page.wait(lambda: drawn() == [], "jane to be gone")
-    jim = await join(channel, "jim", query="?types=live_position")
+    jim = await join(channel, nickname="jim", query="?types=live_position")
     offer(page, "Where I am, live")
     choose("8 hours")
     seen = await jim.until(type="live_position", author="jane")
@@ -406,15 +400,14 @@ OTHER_FILES = [
 ]
 
 
-async def test_a_geojson_file_is_shared_in_its_own_crs_and_others_are_refused(
-    browse: Browse, join: Join, channel: str, tmp_path: Path
-) -> None:
-    john, page = await join(channel, "john"), browse()
+async def test_files_are_shared_with_their_place(browse: Browse, join: Join, channel: str, tmp_path: Path) -> None:
+    john, page = await join(channel, nickname="john"), browse()
     page.join(channel, "jane")
-    shared = parks()["geojson"]
+
+    # A GeoJSON file in its own CRS; others are refused
     member = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::2154"}}
     file = tmp_path / "Parcs d'Île.geojson"
-    file.write_text(json.dumps({**shared, "crs": member}))
+    file.write_text(json.dumps({**parks()["geojson"], "crs": member}))
     page.all("dialog input[type=file]")[0].send_keys(str(file))
     page.until_shown("Features\n2", within="dialog[open]")
     agree(page)
@@ -423,19 +416,14 @@ async def test_a_geojson_file_is_shared_in_its_own_crs_and_others_are_refused(
     assert CRS(said["crs_wkt"]) == CRS(2154)  # which the page does not know, and QGIS needs
     assert len(said["geojson"]["features"]) == 2
     page.wait(lambda: page.all(".thumbnail"), "a small map in the message")
-    for name, content, words in OTHER_FILES:
+    for name, content, hint in OTHER_FILES:
         (tmp_path / name).write_bytes(content)
         page.all("dialog input[type=file]")[0].send_keys(str(tmp_path / name))
-        page.until_shown(words, within="dialog[open]")
+        page.until_shown(hint, within="dialog[open]")
         page.find("dialog[open] button").click()
         page.wait(lambda: not page.all("dialog[open]"), "the hint to close")
 
-
-async def test_a_photograph_tells_where_it_was_taken_if_one_wants(
-    browse: Browse, join: Join, channel: str, tmp_path: Path
-) -> None:
-    john, page = await join(channel, "john"), browse()
-    page.join(channel, "jane")
+    # A photograph tells where it was taken, if one wants
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(phone_photo(40, 30, orientation=1, description="a well"))
     page.pick(photo)
@@ -444,10 +432,9 @@ async def test_a_photograph_tells_where_it_was_taken_if_one_wants(
     await john.until(type="image")
     said = await john.until(type="position")
     assert (said["x"], said["y"]) == (2.3508333, 48.8566667)
-    # Without asking for it, it stays here
     page.pick(photo)
     page.find("#send").click()
     await john.until(type="image")
-    page.say("and no place")
-    await john.until(type="text", text="and no place")
+    page.say(marker := words())
+    await john.until(type="text", text=marker)
     assert not [message for message in john.unread if message["type"] == "position"]

@@ -1,64 +1,42 @@
-"""What the page is made of: its size, its sentences, and that it opens without a network."""
+"""What the page is made of: its functions, its sentences, its size."""
 
 import gzip
 import json
 import re
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 
-import pytest
-
 import gischat
+from tests.conftest import Join
 from tests.support.contract import words
-from tests.support.processes import Stack
-from tests.web.conftest import Browse, Join
-from tests.web.page import LOST_LINE
+from tests.support.processes import ROOT
+from tests.web.conftest import Browse
+from tests.web.page import CSS
 
 WEB = Path(gischat.__file__).parent / "web"
 SENTENCES = {file.stem: json.loads(file.read_text("utf-8")) for file in (WEB / "i18n").glob("*.json")}
 LANGUAGES = ["de", "en", "es", "fr", "it", "pt"]
 FIRST_LOAD = 120_000  # bytes, compressed
 
-StackFactory = Callable[..., Stack]
+
+def test_the_functions_of_the_page() -> None:
+    """`*_test.js` beside this file, run by Deno."""
+    command = (sys.executable, "deploy/page.py", "deno", "test", "--quiet", "--no-check", "tests/web")
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_the_first_load_is_small(browse: Browse, channel: str) -> None:
-    page = browse()
-    page.join(channel, "jane")
-    loaded = page.browser.execute_script("return performance.getEntriesByType('resource').map(({ name }) => name)")
-    paths = {url.removeprefix(page.base_url) for url in loaded}
-    files = [WEB / path.removeprefix("/web/") for path in paths if path.startswith("/web/")]
-    assert WEB / "chat.js" in files
-    size = sum(len(gzip.compress(file.read_bytes())) for file in [WEB / "index.html", *files])
-    assert size < FIRST_LOAD
-
-
-# Sentences
-
-
-def test_every_language_is_offered() -> None:
+def test_every_language_has_all_sentences() -> None:
     assert sorted(SENTENCES) == LANGUAGES
     offered = re.findall(r"^  (\w\w): ", (WEB / "i18n.js").read_text("utf-8"), re.MULTILINE)
     assert sorted(offered) == LANGUAGES
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_no_sentence_is_missing_and_none_is_too_much(language: str) -> None:
-    assert list(SENTENCES[language]) == list(SENTENCES["en"])
-    for key, sentence in SENTENCES[language].items():
-        assert _values(sentence) == _values(SENTENCES["en"][key]), key
-        assert set(sentence) >= {"one", "other"} if isinstance(sentence, dict) else sentence.strip()
-
-
-def test_the_page_says_nothing_else() -> None:
-    """Each sentence that the code names is there, and each that is there is named."""
-    code = "".join(file.read_text("utf-8") for file in chain(WEB.rglob("*.js"), [WEB / "index.html"]) if _is_ours(file))
-    named = set(re.findall(r'data-t(?:-[a-z-]+)?="(\w+)"', code)) | set(re.findall(r'\b(?:t|nodes)\(\s*"(\w+)"', code))
-    assert named - set(SENTENCES["en"]) == set()
-    mentioned = set(re.findall(r'"(\w+)"', code))
-    composed = {key for key in SENTENCES["en"] if key.startswith("icon_") or key.endswith("_to")}
-    assert set(SENTENCES["en"]) - mentioned - composed == set()
+    for language in LANGUAGES:
+        assert list(SENTENCES[language]) == list(SENTENCES["en"]), language
+        for key, sentence in SENTENCES[language].items():
+            assert _values(sentence) == _values(SENTENCES["en"][key]), (language, key)
+            assert set(sentence) >= {"one", "other"} if isinstance(sentence, dict) else sentence.strip()
 
 
 def _values(sentence: str | dict[str, str]) -> set[str]:
@@ -67,68 +45,26 @@ def _values(sentence: str | dict[str, str]) -> set[str]:
     return set(chain.from_iterable(re.findall(r"\{(\w+)\}", form) for form in forms))
 
 
-def _is_ours(file: Path) -> bool:
-    return "built" not in file.parts
+def test_the_page_says_nothing_else() -> None:
+    """Each sentence that the code names is there, and each that is there is named."""
+    files = [file for file in WEB.rglob("*.js") if "built" not in file.parts]
+    code = "".join(file.read_text("utf-8") for file in (*files, WEB / "index.html"))
+    named = set(re.findall(r'data-t(?:-[a-z-]+)?="(\w+)"', code)) | set(re.findall(r'\b(?:t|nodes)\(\s*"(\w+)"', code))
+    assert named - set(SENTENCES["en"]) == set()
+    mentioned = set(re.findall(r'"(\w+)"', code))
+    composed = {key for key in SENTENCES["en"] if key.startswith("icon_") or key.endswith("_to")}
+    assert set(SENTENCES["en"]) - mentioned - composed == set()
 
 
-async def test_the_page_speaks_the_language_that_one_chooses(browse: Browse, join: Join, channel: str) -> None:
-    john = await join(channel, "john")
-    page = browse()
-    page.join(channel, "jane")
-    page.find("#settings-open").click()
-    page.find("#language option[value='fr']").click()
-    page.until_shown("Quitter", within="#leave")
-    assert page.browser.execute_script("return document.documentElement.lang") == "fr"
-    await john.say(said := words(), author="john")
-    assert page.message(said).find_element("css selector", ".tool").text == "Répondre"
-    page.until_shown("2 personnes ici", within="#people-title")
+async def test_the_page_is_small_installable_and_speaks_the_language_that_one_chooses(
+    browse: Browse, join: Join, channel: str
+) -> None:
+    # Given a link to a channel that is none
+    john = await join(channel, nickname="john")
+    page = browse("/#channel=Nowhere")
+    page.until_shown("There is no channel “Nowhere” here", within="#lobby-notice")
 
-
-# Without a network
-
-
-@pytest.fixture
-def started(start_stack: StackFactory) -> Iterator[Stack]:
-    return start_stack(heavy=0, channels="QGIS")
-
-
-def test_the_page_opens_without_a_server_and_keeps_what_is_written(browse: Browse, started: Stack) -> None:
-    # Given a page that has been here before
-    front = started.fronts[0]
-    page = browse(base_url=front.url, keeps_itself=True)
-    page.expected_errors = (LOST_LINE, "Failed to load resource", "net::ERR_CONNECTION_REFUSED")
-    page.join("QGIS", "jane")
-    kept = """
-        const done = arguments[0];
-        caches.open("gischat-shell").then(async (cache) => done((await cache.keys()).map(({ url }) => url)));
-    """
-    page.wait(lambda: len(page.browser.execute_async_script(kept)) > 20, "the page to be kept")
-    assert not [url for url in page.browser.execute_async_script(kept) if "/channel" in url]
-
-    # … which asks for each file once when it comes again
-    page.reload()
-    page.until_people("jane (you)")
-
-    # When the server is away, and the page is loaded again
-    front.stop()
-    page.reload()
-    page.until_shown("Not connected", within="#connection")
-    page.say(text := words())
-    page.wait(lambda: page.all(".unsent"), "the message to wait")
-    page.reload()
-    page.wait(lambda: page.all(".unsent"), "the message to wait still")
-
-    # Then what was written meanwhile goes out as soon as it is back
-    front.start()
-    started.wait_healthy(front)
-    page.message(text)
-    assert page.all(".unsent") == []
-    asked = [json.loads(line).get("path") for line in front.whole_log().splitlines()]
-    assert asked.count("/web/chat.js") == 3  # the first visit's two, and the second's
-
-
-def test_the_page_can_be_installed(browse: Browse) -> None:
-    page = browse()
+    # It can be installed
     manifest = page.browser.execute_cdp_cmd("Page.getAppManifest", {})
     assert manifest["url"].endswith("/web/manifest.json")
     assert manifest["errors"] == []
@@ -136,3 +72,20 @@ def test_the_page_can_be_installed(browse: Browse) -> None:
         assert (WEB / icon["src"].removeprefix("/web/")).is_file()
     faults = page.browser.execute_cdp_cmd("Page.getInstallabilityErrors", {})["installabilityErrors"]
     assert [fault["errorId"] for fault in faults if fault["errorId"] != "in-incognito"] == []
+
+    # All that it loads is small
+    page.join(channel, "jane")
+    paths = {url.removeprefix(page.base_url) for url in page.requested()}
+    files = [WEB / path.removeprefix("/web/") for path in paths if path.startswith("/web/")]
+    assert WEB / "chat.js" in files
+    size = sum(len(gzip.compress(file.read_bytes())) for file in [WEB / "index.html", *files])
+    assert size < FIRST_LOAD
+
+    # It speaks another language
+    page.find("#settings-open").click()
+    page.find("#language option[value='fr']").click()
+    page.until_shown("Quitter", within="#leave")
+    assert page.run("return document.documentElement.lang") == "fr"
+    await john.say(said := words(), author="john")
+    assert page.message(said).find_element(CSS, ".tool").text == "Répondre"
+    page.until_shown("2 personnes ici", within="#people-title")
