@@ -60,7 +60,7 @@ class Books:
     def was_published(self, id: str) -> bool:
         """As an operator could look it up."""
         ids = self._world.redis.data.keys.get(self._world.keys.ids.encode())
-        return ids is not None and id.encode() in ids.scores  # type: ignore[union-attr]
+        return ids is not None and id.encode() in ids
 
     def _waiting(self) -> list[str]:
         """What is in the inboxes; a heartbeat may be at any moment."""
@@ -134,7 +134,7 @@ class Books:
         for name, right in sums.items():
             if int(meter.get(name, 0)) != right:
                 found.append(f"{name.decode()} are {meter.get(name)}, not {right}")
-        if len(self._value(sizes, list)) != len(self._value(outbox, Stream).ids):
+        if len(self._value(sizes, list)) != len(self._value(outbox, Stream).entries):
             found.append("not every publication has its size")
         for lane in Lane:
             inbox = world.keys.inbox(lane)
