@@ -16,7 +16,6 @@ SLEEPERS = {
     "clients/qt_process.py",
     "clients/test_qchat.py",
     "faults/scene.py",
-    "faults/soak.py",
     "faults/test_fronts.py",
     "support/peers.py",
     "support/proxy.py",

@@ -6,9 +6,8 @@ present receives it once, or its sender is told that it was not sent.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +46,6 @@ class Balance:
 
     def __str__(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(self).items())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """Differences between a channel's list of users and its registered clients; all but `registered` must be zero."""
-
-    registered: int
-    missing: int  # nicknames of present clients that are not in the list
-    strange: int  # nicknames in the list without a present client
-    doubled: int  # nicknames that are in the list more than once
-
-    @classmethod
-    def compare(cls, there: Collection[str], told: Sequence[str]) -> Self:
-        return cls(
-            registered=len(there),
-            missing=len(set(there) - set(told)),
-            strange=len(set(told) - set(there)),
-            doubled=len(told) - len(set(told)),
-        )
-
-    @property
-    def are_right(self) -> bool:
-        return not (self.missing or self.strange or self.doubled)
 
 
 class Ledger:
