@@ -22,9 +22,6 @@ HOST = "127.0.0.1"
 START_WITHIN = 60.0  # seconds; four interpreters on a busy machine
 STOP_WITHIN = 60.0
 
-# Only the embedded Redis, which starts quickly; enough for tests that do not need the chat.
-REDIS_ALONE = {"FRONTS": "0", "LIGHT_WORKERS": "0", "HEAVY_WORKERS": "0"}
-
 
 class Member(NamedTuple):
     state: str
