@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.bridges.bot_api import refusing
 from tests.bridges.telegram_groups import person
-from tests.bridges.telegram_stack import ALICE, GROUP, TOPIC, BridgedGroups
+from tests.bridges.telegram_stack import ALICE, TOPIC, BridgedGroups
 from tests.support.admin import Admin, below
 from tests.support.contract import sample, words
 from tests.support.pictures import encoded, opened, quarters
@@ -36,22 +36,6 @@ async def test_texts_and_replies_are_bridged_both_ways(telegram: BridgedGroups) 
         # No message came back, and none from before the bridge's start
         assert not [one for one in group.texts() if answer in one]
         assert "before the bridge was there" not in jane.texts()
-
-
-async def test_people_with_any_names_get_distinct_nicknames(telegram: BridgedGroups) -> None:
-    async with telegram.joined() as jane:
-        twins = [person(7, "", first_name="李雷"), person(8, "", first_name="李雷")]
-        anonymous: dict[str, Any] = {"sender_chat": {"id": GROUP, "title": "A group"}}
-        texts = [words() for _ in range(4)]
-        for text, by in zip(texts, twins, strict=False):
-            telegram.group.say(text, by)
-        telegram.group.say(texts[2], person(1087968824, "GroupAnonymousBot"), **anonymous)
-        telegram.group.say(texts[3], person(7, "renamed"))
-        authors = [(await jane.until(type="text", text=text))["author"] for text in texts]
-        assert all(author.startswith("telegram-") for author in authors[:2])
-        assert authors[2].startswith("A-group-telegram-")
-        assert len(set(authors)) == 3
-        assert authors[3] == authors[0]  # nicknames are kept
 
 
 async def test_pictures_and_layers_are_bridged_both_ways(telegram: BridgedGroups) -> None:
@@ -162,6 +146,8 @@ async def test_a_banned_user_does_not_get_another_nickname(telegram: BridgedGrou
         # Given a user who has written, and was then banned
         group.say(text := words(), mallory)
         await jane.until(type="text", text=text, author="mallory-telegram")
+        group.say(text := words(), person(666, "renamed"))
+        await jane.until(type="text", text=text, author="mallory-telegram")  # it is kept
         group.say(left_chat_member=mallory)
         await jane.until(type="exiter", exiter="mallory-telegram")
         ban = await admin.act("POST", "bans", {"nickname": "mallory-telegram"})

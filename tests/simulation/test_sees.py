@@ -35,111 +35,76 @@ class Broken(NamedTuple):
     """A rule that is broken: scripts in which a line becomes another, parts that become something else."""
 
     rule: str
-    seeds: Sequence[int]  # that show it, the cheapest first
+    seed: int  # that shows it quickly
     faults: str  # under which it shows
     scripts: Sequence[tuple[str, str, str]] = ()
-    parts: Mapping[str, Any] = MappingProxyType({})
+    parts: Mapping[str, Any] = MappingProxyType({})  # of gischat
 
 
-CHANNEL = "gischat.front.channel"
-DISPATCH = "gischat.front.dispatch"
-REPLAY = f"{DISPATCH}.replay_buffer.ReplayBuffer.take"
-RECENT = f"{CHANNEL}.recent_messages.RecentMessages"
+REPLAY = "front.dispatch.replay_buffer.ReplayBuffer.take"
+RECENT = "front.channel.recent_messages.RecentMessages"
+CONSUMER = "broker.inbox_consumer.InboxConsumer"
 UNCHECKED = "redis.call('XACK', INBOX, GROUP, entry)"
-FREES = "redis.call('HDEL', USERS, key)"
+ACK = f"if {UNCHECKED} == 0 then return false end"
 TAKEN = "redis.call('DECRBY', INBOX_BYTES, size)"  # twice, if a job ends twice
 CLAMPED = f"if {TAKEN} < 0 then redis.call('DEL', INBOX_BYTES) end"
-ACK = f"if {UNCHECKED} == 0 then return false end"
+FREES = "redis.call('HDEL', USERS, key)"
+RESTORES = "set_nickname(connection, key, nickname)"
+ENDS_TWICE = [("prelude", ACK, UNCHECKED), ("prelude", CLAMPED, TAKEN)]
+UNRECORDED = [("prelude", "if id ~= '' then record_id(id) end", "")]
+SWEPT_ALIVE = [(script, "milliseconds()", "'+inf'") for script in ("sweep", "dead_fronts")]
+SWEPT_ALIVE += [("reap", "is_alive(front) or ", "")]
+NOT_FREED = [("presence", FREES, ""), ("repair_nicknames", FREES, "")]  # … nor repaired
+UNORDERED = [("enqueue", "or has_lost(preceding)", "")]
+MOVING_AND_LOSING = "front_frozen people_moved redis_loses redis_flushed"
+
 BROKEN = [
-    Broken(
-        "a job ends once",
-        (19, 43),
-        "worker_frozen redis_loses",
-        [("prelude", ACK, UNCHECKED), ("prelude", CLAMPED, TAKEN)],
-    ),
-    Broken(
-        "an id is published once",
-        (19, 21),
-        "redis_loses people_moved",
-        [("prelude", "if id ~= '' then record_id(id) end", "")],
-    ),
-    Broken(
-        "who lives is not swept",
-        (1, 3),
-        "front_frozen",
-        [
-            ("sweep", "milliseconds()", "'+inf'"),
-            ("dead_fronts", "milliseconds()", "'+inf'"),
-            ("reap", "is_alive(front) or ", ""),
-        ],
-    ),
-    Broken("who is dead is swept", (12, 3), "front_killed", [("dead_fronts", "milliseconds()", "0")]),
-    # … or what is left of it is repaired
-    Broken(
-        "an exit frees the nickname",
-        (1, 2),
-        "people_moved",
-        [("presence", FREES, ""), ("repair_nicknames", FREES, "")],
-    ),
-    Broken(
-        "a nickname is restored",
-        (29, 3),
-        "redis_flushed",
-        [("restore", "set_nickname(connection, key, nickname)", "")],
-    ),
+    Broken("a job ends once", 19, "worker_frozen redis_loses", ENDS_TWICE),
+    Broken("an id is published once", 19, "redis_loses people_moved", UNRECORDED),
+    Broken("who lives is not swept", 1, "front_frozen", SWEPT_ALIVE),
+    Broken("who is dead is swept", 12, "front_killed", [("dead_fronts", "milliseconds()", "0")]),
+    Broken("an exit frees the nickname", 1, "people_moved", NOT_FREED),
+    Broken("a nickname is restored", 29, "redis_flushed", [("restore", RESTORES, "")]),
+    Broken("it is said again before what comes behind it", 19, "front_frozen redis_loses", UNORDERED),
     Broken(
         "what redis has lost is said again",
-        (10, 63),
+        10,
         "front_frozen redis_fails_over redis_loses",
         parts={REPLAY: lambda *_: []},
     ),
-    Broken("it is said again under its id", (1, 3), "redis_loses", parts={REPLAY: _under_other_ids}),
+    Broken("it is said again under its id", 1, "redis_loses", parts={REPLAY: _under_other_ids}),
     Broken(
-        "it is said again before what comes behind it",
-        (19, 1050),
-        "front_frozen redis_loses",
-        [("enqueue", "or has_lost(preceding)", "")],
-    ),
-    Broken(
-        "a gap is told",
-        (411, 589),
-        "front_frozen redis_flushed",
-        parts={f"{CHANNEL}.room.Room._send_to_all": _nothing},
+        "a gap is told", 411, "front_frozen redis_flushed", parts={"front.channel.room.Room._send_to_all": _nothing}
     ),
     Broken(
         "a history waits for its front",
-        (10, 52),
-        "front_frozen people_moved redis_loses redis_flushed",
-        parts={f"{CHANNEL}.joining.Joining._has_delivered": lambda *_: True},
+        10,
+        MOVING_AND_LOSING,
+        parts={"front.channel.joining.Joining._has_delivered": lambda *_: True},
     ),
     Broken(
         "nothing is delivered twice",
-        (3, 6),
+        3,
         "redis_loses",
-        parts={f"{CHANNEL}.deduplicator.Deduplicator.has_seen": lambda *_: False},
+        parts={"front.channel.deduplicator.Deduplicator.has_seen": lambda *_: False},
     ),
     Broken(
         "what a worker left is taken over",
-        (25, 7),
+        25,
         "worker_killed network_stalled",
-        parts={f"gischat.broker.inbox_consumer.InboxConsumer.{name}": _none for name in ("claim_stale", "claim_own")},
+        parts={f"{CONSUMER}.claim_stale": _none, f"{CONSUMER}.claim_own": _none},
     ),
     Broken(
-        "who leaves says so",
-        (1, 2),
-        "people_moved",
-        parts={f"{DISPATCH}.dispatcher.Dispatcher.unregister": _nothing},
+        "who leaves says so", 1, "people_moved", parts={"front.dispatch.dispatcher.Dispatcher.unregister": _nothing}
     ),
     Broken(
         "counts are told again",
-        (1, 4),
+        1,
         "people_moved",
-        parts={f"{CHANNEL}.user_count.UserCount.republish": lambda self: self.version},
+        parts={"front.channel.user_count.UserCount.republish": lambda self: self.version},
     ),
-    Broken("who comes back is told what it missed", (0, 4), "people_moved", parts={f"{RECENT}.since": lambda *_: b""}),
-    Broken(
-        "what was withdrawn is told nobody", (0, 10), "worker_stopped", parts={f"{RECENT}.delete_messages": _nothing}
-    ),
+    Broken("who comes back is told what it missed", 0, "people_moved", parts={f"{RECENT}.since": lambda *_: b""}),
+    Broken("what was withdrawn is told nobody", 0, "worker_stopped", parts={f"{RECENT}.delete_messages": _nothing}),
 ]
 
 
@@ -147,7 +112,7 @@ BROKEN = [
 def _in_place(broken: Broken) -> Iterator[None]:
     with ExitStack() as stack:
         for name, replacement in broken.parts.items():
-            stack.enter_context(patch(name, replacement))
+            stack.enter_context(patch(f"gischat.{name}", replacement))
         if broken.scripts:
             stack.enter_context(patch("tests.simulation.programs._read", _reading(broken.scripts)))
         yield
@@ -172,7 +137,7 @@ def _reading(changes: Sequence[tuple[str, str, str]]) -> Callable[[str], str]:
 def test_a_broken_rule_shows(broken: Broken) -> None:
     """A change of the product may turn a seed into a world in which the rule makes no difference: others are tried."""
     with _in_place(broken):
-        for seed in (*broken.seeds, *range(100)):
+        for seed in (broken.seed, *range(100)):
             if World(seed, kinds=broken.faults.split()).run():
                 print(f"'{broken.rule}' is shown by seed {seed}")
                 return
