@@ -1,15 +1,12 @@
 """Several hosts that share a Redis."""
 
 import asyncio
-import http.client
 from collections.abc import Callable
 
 from tests.deploy.conftest import Deploy
-from tests.deploy.deployment import HOST
 from tests.support.client import Client
 from tests.support.contract import sample
 from tests.support.processes import Stack, Valkey, free_port
-from tests.support.scrape import Scrape
 
 
 async def test_a_host_with_only_workers_serves_another_hosts_front(
@@ -49,19 +46,8 @@ async def test_a_host_with_only_workers_serves_another_hosts_front(
         assert not (workers.run_dir / "valkey.sock").exists()
 
         # And each worker answers for the metrics of all; the old files are gone
-        await asyncio.to_thread(workers.wait_until, lambda: _metrics_tell_of(port, {"light-1", "heavy-1"}))
+        await asyncio.to_thread(workers.wait_until, lambda: workers.measures("light-1", "heavy-1", port=port))
         assert not stale.exists()
-
-
-def _metrics_tell_of(port: int, names: set[str]) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=10)
-    try:
-        connection.request("GET", "/metrics")
-        return Scrape(connection.getresponse().read().decode()).label("gischat_build_info", "process") == names
-    except ConnectionError:
-        return False
-    finally:
-        connection.close()
 
 
 def test_a_front_that_does_not_answer_is_not_ready(deploy: Deploy) -> None:

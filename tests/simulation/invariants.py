@@ -88,7 +88,8 @@ class Books:
             wrong += peer.wrong
             if peer.breach is not None:
                 wrong.append(f"{peer.name}: {peer.breach}")
-        wrong += await self._faults_of_presence()
+        if not wrong:  # else it would wait for what may never come
+            wrong += await self._faults_of_presence()
         if not world.loses_keys:  # a sum that was lost with its key begins anew
             wrong += self._faults_of_sums()
         wrong += [f"logged: {one}" for one in self._records.tracebacks]

@@ -59,8 +59,8 @@ UNORDERED = [("enqueue", "or has_lost(preceding)", "")]
 MOVING_AND_LOSING = "front_frozen people_moved redis_loses redis_flushed"
 
 BROKEN = [
-    Broken("a job ends once", 19, "worker_frozen redis_loses", ENDS_TWICE),
-    Broken("an id is published once", 19, "redis_loses people_moved", UNRECORDED),
+    Broken("a job ends once", 31, "worker_frozen redis_loses", ENDS_TWICE),
+    Broken("an id is published once", 21, "redis_loses people_moved", UNRECORDED),
     Broken("who lives is not swept", 1, "front_frozen", SWEPT_ALIVE),
     Broken("who is dead is swept", 12, "front_killed", [("dead_fronts", "milliseconds()", "0")]),
     Broken("an exit frees the nickname", 1, "people_moved", NOT_FREED),
