@@ -18,7 +18,6 @@ SLEEPERS = {
     "faults/scene.py",
     "faults/test_fronts.py",
     "support/peers.py",
-    "support/proxy.py",
     "support/virtual_time.py",
     "support/waiting.py",
     "worker/test_sandbox.py",

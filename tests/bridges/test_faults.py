@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -107,7 +108,7 @@ async def test_unreachable_servers_are_logged_and_retried(
     bridged: Bridged, changes: dict[str, Any], trouble: str
 ) -> None:
     # Given another instance, whose bridge cannot work
-    bridge = bridge_of(bridged.stack, "other", **changes, instance_id=f"other-{words()}")
+    bridge = bridge_of(bridged.stack, "other", **changes, instance_id=f"other-{uuid4()}")
     bridge.start()
     try:
         # Then it keeps trying, and logs why

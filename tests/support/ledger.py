@@ -22,9 +22,8 @@ class Sent:
 
 @dataclass(slots=True)
 class Heard:
-    """The messages of one receiver: ids in the order of their first arrival."""
+    """The messages of one receiver."""
 
-    order: list[str] = field(default_factory=list)
     times: Counter[str] = field(default_factory=Counter)
     last: Counter[str] = field(default_factory=Counter)  # by sender, the number of its latest message
     overtaken: list[str] = field(default_factory=list)  # arrived after a later message of the same sender
@@ -107,10 +106,9 @@ class Ledger:
             self._echoes[id] -= 1
             return
         heard.times[id] += 1
-        if heard.times[id] == 1:
-            heard.order.append(id)
-            if id not in self._sent_again or receiver != self.sent[id].sender:  # an echo keeps no order
-                self._check_order(heard, id)
+        is_echo = id in self._sent_again and receiver == self.sent[id].sender  # it keeps no order
+        if heard.times[id] == 1 and not is_echo:
+            self._check_order(heard, id)
         self.delivered.add(id)
 
     def _check_order(self, heard: Heard, id: str) -> None:
@@ -166,10 +164,6 @@ class Ledger:
 
     def contradicted(self) -> set[str]:
         return (self.delivered & self._refused) - self._sent_again
-
-    def orders(self) -> dict[str, list[str]]:
-        """Receiver -> ids in the order of their first arrival."""
-        return {receiver: list(heard.order) for receiver, heard in self._heard.items()}
 
     def balance(self) -> Balance:
         nowhere = {id for id in self.sent if id not in self.delivered and id not in self._refused}
