@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from tests.deploy.conftest import Deploy
-from tests.deploy.deployment import HOST, Deployment
+from tests.deploy.deployment import HOST, START_WITHIN, Deployment
 from tests.support.processes import Valkey
 
 # Only the embedded Redis, which starts quickly; enough for tests that do not need the chat.
@@ -241,21 +241,23 @@ def test_output_to_a_socket_consists_of_records(deploy: Deploy, valkey: Valkey) 
     chat = deploy(LOG_FORMAT="auto", REDIS_URL=valkey.url, INSTANCE_ID="records", HEAVY_WORKERS="0")
     chat.start(its.fileno())
     its.close()
-    chat.wait_until(lambda: chat.runs("light:light-1", "fronts:front-1"))
+    ours.settimeout(START_WITHIN)
+    records: list[dict[str, str]] = []
+    with ours, ours.makefile() as lines:
+        while not records or "(Ctrl-C stops)" not in records[-1]["message"]:
+            records.append(json.loads(lines.readline()))
 
-    # When a process is killed, and the deployment is stopped
-    pid = chat.pids()["light:light-1"]
-    os.kill(pid, signal.SIGKILL)
-    chat.wait_until(lambda: chat.pids()["light:light-1"] not in (0, pid))
-    _stopped(chat)
+        # When a process is killed, and the deployment is stopped
+        pid = chat.pids()["light:light-1"]
+        os.kill(pid, signal.SIGKILL)
+        chat.wait_until(lambda: chat.pids()["light:light-1"] not in (0, pid))
+        _stopped(chat)
+        records += map(json.loads, lines)
 
     # Then each line is a record with its process' name, also those of supervisord
-    with ours, ours.makefile() as lines:
-        records = [json.loads(line) for line in lines]
     assert {record["process"] for record in records} == {"launcher", "supervisord", "front-1", "light-1"}
     messages = [record["message"] for record in records if record["process"] == "supervisord"]
     assert [message for message in messages if "light-1" in message and "SIGKILL" in message]
-    assert [message for message in map(str, records) if "(Ctrl-C stops)" in message]
 
 
 @pytest.mark.parametrize("is_foreign", [False, True], ids=["own", "foreign"])
