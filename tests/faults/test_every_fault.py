@@ -50,8 +50,9 @@ async def test_faults_of_processes(make_scene: MakeScene, server: Server) -> Non
         await scene.flow()
 
         # When a front freezes until it is reaped
-        front.freeze()
         leases = f"{scene.keys.outbox.removesuffix(':outbox')}:fronts"
+        await until(lambda: scene.redis.zcard(leases) == 2, "both to be alive")
+        front.freeze()
         await until(lambda: scene.redis.zcard(leases) == 1, "the front to be reaped")
         front.wake()
         await scene.flow()
