@@ -4,10 +4,8 @@ BIN := .venv/bin
 # Tests mostly wait for their processes, so more run at once than there are cores.
 TESTS_AT_ONCE ?= 4
 UNIT_TESTS := tests/gischat tests/worker $(wildcard tests/test_*.py)
-SECONDS ?= 600
 # Seconds for each of some twenty proofs in test-long, two of which run at once
 LONG ?= 60
-SEED ?= 1
 SEEDS ?= 10000
 ROUNDS ?= 1
 PEOPLE ?= 100000
@@ -24,7 +22,7 @@ export HYPOTHESIS_NO_PLUGINS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate soak bench bench-100k lint audit lock release deb check-deb format clean
+.PHONY: help run check status test test-unit test-long check-alerts check-qgis simulate bench bench-100k lint audit lock release deb check-deb format clean
 
 help:
 	@echo "make run      run the chat in the foreground; Ctrl-C stops it"
@@ -36,7 +34,6 @@ help:
 	@echo "make check-alerts   test the alert rules, with promtool and a real Prometheus"
 	@echo "make check-qgis QCHAT_PLUGIN=~/.../plugins/qchat   test with a real QGIS and that plugin"
 	@echo "make simulate run thousands of orders of events and faults, in virtual time: SEEDS=10000"
-	@echo "make soak     inject all faults at random: SECONDS=600 SEED=1"
 	@echo "make bench    measure the cost of messages, photos and clients: ROUNDS=3, QUICK=1, RECORD=1"
 	@echo "make bench-100k   connect a hundred thousand people to this machine, as root: PEOPLE=100000"
 	@echo "make lint     run ruff and mypy; deno for the page's code"
@@ -90,9 +87,6 @@ bench-100k: .venv/.installed-run
 
 simulate: .venv/.installed-dev
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
-
-soak: .venv/.installed-dev
-	@$(BIN)/python -m tests.faults.soak --seconds $(SECONDS) --seed $(SEED)
 
 lint: .venv/.installed-dev $(MAP)
 	@$(BIN)/ruff check .

@@ -1,10 +1,9 @@
 """A Synapse, a Bot API, and stacks with bridges to them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
@@ -12,66 +11,63 @@ from tests.bridges.processes import bridge_of, wait_there
 from tests.bridges.synapse import Account, Synapse
 from tests.bridges.telegram_stack import BridgedGroups, open_groups
 from tests.conftest import StackFactory, _processes
+from tests.support.admin import TOKEN
 from tests.support.client import Client
-from tests.support.processes import Process, Stack
+from tests.support.processes import Process, Stack, Valkey
 
 
 @dataclass
 class Bridged:
-    """A stack whose channel QGIS is bridged with alice's room."""
+    """A stack whose channel QGIS is bridged with alice's room, and its Redis, which loses everything when killed."""
 
     stack: Stack
+    redis: Valkey
     bridge: Process
     synapse: Synapse
     alice: Account
     bot: Account
 
     @asynccontextmanager
-    async def joined(self, *nicknames: str) -> AsyncIterator[list[Client]]:
-        """Connect and register QGIS clients within the context."""
-        clients = [await Client.connect(self.stack.fronts[0].url, "QGIS") for _ in nicknames]
+    async def joined(self, nickname: str) -> AsyncIterator[Client]:
+        """Connect and register a QGIS client within the context."""
+        client = await Client.connect(self.stack.fronts[0].url, "QGIS")
         try:
-            for client, nickname in zip(clients, nicknames, strict=True):
-                await client.register(nickname)
-            yield clients
+            await client.register(nickname)
+            yield client
         finally:
-            await asyncio.gather(*(client.leave() for client in clients))
-
-
-OpenBridged = Callable[..., AbstractContextManager[Bridged]]
+            await client.leave()
 
 
 @pytest.fixture(scope="package")
-def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    """Shared by all tests, as it takes seconds to start."""
-    server = Synapse(tmp_path_factory.mktemp("synapse"))
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def open_bridged(request: pytest.FixtureRequest, open_stack: StackFactory, synapse: Synapse) -> OpenBridged:
-    known = request.config.stash[_processes]
-
-    @contextmanager
-    def bridged(**settings: Any) -> Iterator[Bridged]:
+def bridged(
+    request: pytest.FixtureRequest, open_stack: StackFactory, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bridged]:
+    """Shared by all tests, as Synapse takes seconds to start."""
+    synapse = Synapse(tmp_path_factory.mktemp("synapse"))
+    synapse.start()
+    try:
         alice, bot = asyncio.run(_accounts(synapse))
-        stack = open_stack(
-            matrix_bridges=f"QGIS={alice.room}", matrix_homeserver=synapse.url, matrix_token=bot.token, **settings
-        )
-        bridge = bridge_of(stack)
-        with stack:
-            known.append(bridge)
-            bridge.start()
-            wait_there(bridge)
-            try:
-                yield Bridged(stack, bridge, synapse, alice, bot)
-                assert bridge.stop() == 0
-            finally:
-                bridge.kill()
-
-    return bridged
+        with Valkey(tmp_path_factory.mktemp("redis")) as redis:
+            stack = open_stack(
+                redis_url=redis.url,
+                matrix_bridges=f"QGIS={alice.room}",
+                matrix_homeserver=synapse.url,
+                matrix_token=bot.token,
+                matrix_notices="yes",
+                admin_token=TOKEN,
+            )
+            bridge = bridge_of(stack)
+            request.config.stash[_processes].append(bridge)
+            with stack:
+                try:
+                    bridge.start()
+                    wait_there(bridge)
+                    yield Bridged(stack, redis, bridge, synapse, alice, bot)
+                    assert bridge.stop() == 0
+                finally:
+                    bridge.kill()
+    finally:
+        synapse.kill()
 
 
 async def _accounts(synapse: Synapse) -> tuple[Account, Account]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
@@ -11,22 +10,19 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from tests.support.fork_server import BARE_ENVIRONMENT
 from tests.support.processes import HOST, START_WITHIN, Port, Process, _holds
-from tests.support.waiting import DEADLINE, LOOK
+from tests.support.waiting import DEADLINE
 
 SERVER = "example.test"
 SECRET = "registration"
 CLIENT = "/_matrix/client/v3"
-
-T = TypeVar("T")
 
 
 class Synapse(Process):
@@ -111,8 +107,8 @@ class Account:
     async def ask(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
         return await _asked(self._url, method, path, content, self.token)
 
-    async def create_room(self, **options: Any) -> str:
-        answer = await self.ask("POST", f"{CLIENT}/createRoom", {"preset": "public_chat", **options})
+    async def create_room(self) -> str:
+        answer = await self.ask("POST", f"{CLIENT}/createRoom", {"preset": "public_chat"})
         self.room = str(answer["room_id"])
         return self.room
 
@@ -127,14 +123,6 @@ class Account:
 
     async def say(self, text: str, **content: Any) -> str:
         return await self.send(msgtype="m.text", body=text, **content)
-
-    async def send_surely(self, type: str = "m.room.message", **content: Any) -> str:
-        """Send an event once, and retry until the homeserver answers; return its id."""
-        path = f"{CLIENT}/rooms/{quote(self.room)}/send/{type}/{uuid.uuid4()}"
-        return str((await surely(lambda: self.ask("PUT", path, content)))["event_id"])
-
-    async def say_surely(self, text: str) -> None:
-        await self.send_surely(msgtype="m.text", body=text)
 
     async def leave(self) -> None:
         await self.ask("POST", f"{CLIENT}/rooms/{quote(self.room)}/leave", {})
@@ -160,12 +148,11 @@ class Account:
                 for event in self.seen:
                     if all(event["content"].get(name) == value for name, value in conditions.items()):
                         return event
-                with contextlib.suppress(OSError, HTTPError):  # the server may have been killed
-                    await self.look()
+                await self.look()
 
-    async def look(self, wait: int = 1000) -> None:
-        """Fetch new events; wait for them at most `wait` milliseconds."""
-        query = {"timeout": wait, "filter": json.dumps({"room": {"timeline": {"limit": 200}}})}
+    async def look(self) -> None:
+        """Fetch new events; wait for them for a second at most."""
+        query = {"timeout": 1000, "filter": json.dumps({"room": {"timeline": {"limit": 200}}})}
         if self._since:
             query["since"] = self._since
         answer = await self.ask("GET", f"{CLIENT}/sync?{urlencode(query)}")
@@ -176,15 +163,6 @@ class Account:
     def bodies(self) -> list[str]:
         """The texts of all messages, in order."""
         return [e["content"]["body"] for e in self.seen if "body" in e["content"] and e["type"] == "m.room.message"]
-
-
-async def surely(ask: Callable[[], Awaitable[T]]) -> T:
-    """Retry while a server is away or starting."""
-    async with asyncio.timeout(START_WITHIN):
-        while True:
-            with contextlib.suppress(OSError, HTTPError):
-                return await ask()
-            await asyncio.sleep(LOOK)
 
 
 async def _asked(url: str, method: str, path: str, content: Any = None, token: str = "") -> dict[str, Any]:

@@ -3,26 +3,18 @@
 import base64
 import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from tornado.httpclient import HTTPError
 
-from tests.bridges.conftest import Bridged, OpenBridged
-from tests.support.admin import TOKEN, Admin, below
+from tests.bridges.conftest import Bridged
+from tests.support.admin import Admin, below
 from tests.support.contract import sample, words
 from tests.support.pictures import encoded, opened, quarters
 
 
-@pytest.fixture(scope="module")
-def bridged(open_bridged: OpenBridged) -> Iterator[Bridged]:
-    with open_bridged(admin_token=TOKEN) as bridged:
-        yield bridged
-
-
 async def test_texts_and_replies_are_bridged_both_ways(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         # Given a text from QGIS
         text = await jane.say()
         in_the_room = await bridged.alice.until(body=f"jane: {text}")
@@ -47,19 +39,8 @@ async def test_texts_and_replies_are_bridged_both_ways(bridged: Bridged) -> None
         assert not [body for body in bridged.alice.bodies() if body.endswith(f": {answer}")]
 
 
-async def test_a_long_text_is_split_and_keeps_its_order(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
-        start, marker = words(), words()
-        long = " ".join(f"{number:05}" for number in range(200))
-        for text in (start, long, marker):
-            await bridged.alice.say(text)
-        await jane.until(text=marker)
-        texts = jane.texts()
-        assert " ".join(texts[texts.index(start) + 1 : -1]) == long
-
-
 async def test_pictures_are_bridged_both_ways(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         # To the room: the published picture, with its size
         picture = encoded(quarters(1600, 400), "PNG")
         await jane.send(**sample("image", author="jane", image_data=base64.b64encode(picture).decode()))
@@ -78,7 +59,7 @@ async def test_pictures_are_bridged_both_ways(bridged: Bridged) -> None:
 
 
 async def test_likes_and_reactions_are_converted(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         # A reaction to jane's message becomes a like
         text = await jane.say()
         event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
@@ -97,7 +78,7 @@ async def test_likes_and_reactions_are_converted(bridged: Bridged) -> None:
 
 
 async def test_positions_are_bridged_both_ways(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         # To the room: in degrees, whatever the map's CRS
         lambert = {"crs_authid": "EPSG:2154", "crs_wkt": ""}
         await jane.send(**sample("position", author="jane", **lambert, x=700_000, y=6_600_000))
@@ -113,7 +94,7 @@ async def test_positions_are_bridged_both_ways(bridged: Bridged) -> None:
 
 
 async def test_layers_are_bridged_both_ways_as_files(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         layer = sample("geojson", author="jane", layer_name="wells")
         await jane.send(**layer)
         event = await bridged.alice.until(msgtype="m.file", filename="wells.geojson")
@@ -127,8 +108,8 @@ async def test_layers_are_bridged_both_ways_as_files(bridged: Bridged) -> None:
         assert (taken["layer_name"], taken["crs_authid"]) == ("Roads 2026", "EPSG:4326")
 
 
-async def test_edits_become_texts_and_redactions_delete(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+async def test_edits_become_texts_and_deletions_delete(bridged: Bridged) -> None:
+    async with bridged.joined("jane") as jane:
         event = await bridged.alice.say(text := words())
         heard = await jane.until(text=text)
         edit = {"m.new_content": {"msgtype": "m.text", "body": "better"}}
@@ -140,20 +121,16 @@ async def test_edits_become_texts_and_redactions_delete(bridged: Bridged) -> Non
         await bridged.alice.redact(event)
         await bridged.alice.say(marker := words())
         await jane.until(text=marker)
-    async with bridged.joined("john") as (john,):
+
+        # A moderator's deletion is a redaction in the room
+        await jane.say(wrong := words())
+        event = (await bridged.alice.until(body=f"jane: {wrong}"))["event_id"]
+        id = (await jane.until(text=wrong))["id"]
+        await Admin(bridged.stack.fronts[0].url).act("DELETE", below("QGIS", f"messages/{id}"))
+        assert (await bridged.alice.until(redacts=event))["sender"] == bridged.bot.user
+    async with bridged.joined("john") as john:
         await john.until(text=marker)
         assert text not in john.texts()
-
-
-async def test_a_moderators_deletion_becomes_a_redaction(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
-        await jane.say(text := words())
-        event = (await bridged.alice.until(body=f"jane: {text}"))["event_id"]
-        id = (await jane.until(text=text))["id"]
-        admin = Admin(bridged.stack.fronts[0].url)
-        await admin.act("DELETE", below("QGIS", f"messages/{id}"))
-        redaction = await bridged.alice.until(redacts=event)
-        assert redaction["sender"] == bridged.bot.user
 
 
 async def test_refusals_are_sent_to_the_room(bridged: Bridged) -> None:
@@ -168,7 +145,7 @@ async def test_moderation_applies_to_users_of_the_room(bridged: Bridged) -> None
     admin, alice = Admin(bridged.stack.fronts[0].url), bridged.alice
     await admin.act("POST", below("QGIS", "announcements"), {"text": (text := words())})
     await alice.until(body=f"gischat: {text}")
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         # Given alice, who has written in the room
         await alice.say(text := words())
         await jane.until(type="text", text=text)
@@ -197,15 +174,10 @@ async def test_moderation_applies_to_users_of_the_room(bridged: Bridged) -> None
 GARBAGE: list[dict[str, Any]] = [
     {},
     {"msgtype": 1, "body": []},
-    {"msgtype": "m.text", "body": {"a": 1}, "format": "org.matrix.custom.html", "formatted_body": 7},
     {"msgtype": "m.image", "body": "x.png", "url": "mxc://"},
     {"msgtype": "m.image", "body": "x.png", "url": "http://127.0.0.1/x"},
     {"msgtype": "m.image", "body": "huge.png", "url": "mxc://example.test/x", "info": {"size": 50_000_000}},
     {"msgtype": "m.file", "body": "../../etc/passwd.geojson", "url": "mxc://example.test/nothing"},
-    {"msgtype": "m.location", "body": "there", "geo_uri": "geo:1e999,NaN"},
-    {"msgtype": "m.location", "geo_uri": "geo:91,181"},
-    {"msgtype": "m.text", "body": "\u200b"},
-    {"msgtype": "m.text", "body": "<script>" * 9000},
     {"msgtype": "m.text", "body": "x", "m.relates_to": "nothing"},
     {"msgtype": "m.text", "body": "x", "m.relates_to": {"rel_type": "m.replace", "event_id": "$nothing"}},
     {"m.relates_to": {"rel_type": "m.annotation", "event_id": ["$a"], "key": 3}},
@@ -213,7 +185,7 @@ GARBAGE: list[dict[str, Any]] = [
 
 
 async def test_events_of_any_shape_are_harmless(bridged: Bridged) -> None:
-    async with bridged.joined("jane") as (jane,):
+    async with bridged.joined("jane") as jane:
         for content in GARBAGE:
             for type in ("m.room.message", "m.reaction"):
                 with contextlib.suppress(HTTPError):  # Synapse refuses some of them

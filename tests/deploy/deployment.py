@@ -1,5 +1,6 @@
 """A complete deployment as of `make run`: the launcher, supervisord with its real configuration, and its processes."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
 from xmlrpc.client import ServerProxy
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from tests.support import fork_server
 from tests.support.processes import free_port
+from tests.support.scrape import Scrape
 from tests.support.waiting import awaited
 
 ROOT = Path(__file__).parents[2]
@@ -21,9 +24,6 @@ HOST = "127.0.0.1"
 
 START_WITHIN = 60.0  # seconds; four interpreters on a busy machine
 STOP_WITHIN = 60.0
-
-# Only the embedded Redis, which starts quickly; enough for tests that do not need the chat.
-REDIS_ALONE = {"FRONTS": "0", "LIGHT_WORKERS": "0", "HEAVY_WORKERS": "0"}
 
 
 class Member(NamedTuple):
@@ -125,7 +125,29 @@ class Deployment:
 
     def processes(self) -> list[int]:
         """All its living processes; each is a separate process group, but all are in one session."""
-        return [pid for pid in _all_pids() if _session(pid) == self.pid]
+        found = []
+        for process in psutil.process_iter(["status"]):
+            with suppress(ProcessLookupError):  # it has just exited
+                if process.info["status"] != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == self.pid:
+                    found.append(process.pid)
+        return found
+
+    def ask(self, path: str, port: int | None = None) -> tuple[int | None, str]:
+        """The status and body of an answer; no status while nobody listens."""
+        connection = http.client.HTTPConnection(HOST, port or self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except ConnectionError:
+            return None, ""
+        finally:
+            connection.close()
+
+    def measures(self, *names: str, port: int | None = None) -> bool:
+        """Whether an answer of `/metrics` covers these processes, and no others."""
+        status, text = self.ask("/metrics", port)
+        return status == 200 and Scrape(text).label("gischat_build_info", "process") == set(names)
 
     def wait_until(self, condition: Callable[[], bool], within: float = START_WITHIN) -> None:
         """Wait for a condition; show the log if it does not become true."""
@@ -152,16 +174,3 @@ class Deployment:
         for pid in self.processes():
             with suppress(ProcessLookupError):  # it has just exited by itself
                 os.kill(pid, signal.SIGKILL)
-
-
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-
-
-def _session(pid: int) -> int | None:
-    """The session of a process; None if it has exited, reaped or not."""
-    try:
-        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
-    except OSError:
-        return None
-    return None if state == "Z" else int(session)

@@ -16,6 +16,9 @@ from tests.support import fork_server
 from tests.support.processes import HOST, Port, Process
 
 NAME = "localhost"
+FRAME_SIZE = 20_000  # bytes, of the fronts behind proxies
+BELOW = "/chat"  # their path, of a site that has others
+ELSEWHERE = "127.0.0.9"  # an address of this machine that only these tests use
 
 # Debian's nginx.conf around a site, reduced to what works without root.
 AROUND = """
@@ -91,11 +94,6 @@ class Https:
         self.authority.configure_trust(context)
         return context
 
-    def get(self, path: str, *, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
-        """The status and body of an answer."""
-        status, _, body = self.ask(path, method=method, body=body)
-        return status, body
-
     def ask(
         self, path: str, *, method: str = "GET", body: bytes | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
@@ -110,22 +108,21 @@ class Https:
 
 
 class Site(Https, Nginx):
-    """Our site, before fronts at these addresses; `settings` are those of the fronts, in capitals."""
+    """Our site, before fronts at these addresses."""
 
     HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
 
-    def __init__(self, directory: Path, fronts: Sequence[str], **settings: str) -> None:
+    def __init__(self, directory: Path, fronts: Sequence[str]) -> None:
         http_port, https_port = Port(), Port()
         self.http_port, self.https_port = http_port.number, https_port.number
         self.webroot = directory / "webroot"
         self.webroot.mkdir()
-        self.access_log = directory / "gischat.log"
         self.authority = trustme.CA()
         certify(self.authority, directory)
         arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
         arguments += ["--webroot", str(self.webroot)]
         arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
-        super().__init__(directory, site(*arguments, **settings), http_port, https_port)
+        super().__init__(directory, site(*arguments, MAX_FRAME_SIZE=str(FRAME_SIZE)), http_port, https_port)
 
 
 def executable(name: str = "nginx") -> str:

@@ -1,12 +1,13 @@
 """The Ansible role: Ansible parses it, and the programs concerned accept the files that it writes."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
 
-import pytest
 import yaml
 
 from gischat.settings import load
@@ -23,45 +24,47 @@ SETTINGS = {
 }
 
 
-def play(playbook: Path, *arguments: str, cwd: Path) -> None:
+def play(playbook: Path, *arguments: str, cwd: Path) -> str:
     program = Path(sys.executable).with_name("ansible-playbook")
     environment = {"HOME": str(cwd), "PATH": os.defpath, "LC_ALL": "C.UTF-8"}
     command = [program, "-i", "localhost,", "-c", "local", playbook, *arguments]
     ran = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
 
 def test_ansible_can_read_it(tmp_path: Path) -> None:
     play(ANSIBLE / "playbook.yml", "--syntax-check", cwd=tmp_path)
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the rendered templates of the role."""
-    directory = tmp_path_factory.mktemp("host")
-    writes = [
-        {"ansible.builtin.template": {"src": str(path), "dest": str(directory / path.stem), "mode": "0600"}}
-        for path in (ROLE / "templates").iterdir()
-    ]
+def rendered(directory: Path) -> dict[str, str]:
+    """The role's templates by name, without `.j2`."""
     variables = yaml.safe_load((ROLE / "defaults/main.yml").read_text("utf-8"))
     variables |= {"role_path": str(ROLE), "gischat_settings": SETTINGS, "ansible_python_interpreter": sys.executable}
-    about = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": writes}
+    templates = (ROLE / "templates").iterdir()
+    shows = {path.stem: f"{{{{ lookup('ansible.builtin.template', '{path}') }}}}" for path in templates}
+    tasks = [{"ansible.builtin.debug": {"msg": shows}}]
+    about = {"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}
     (directory / "playbook.yml").write_text(yaml.safe_dump([about]))
-    play(directory / "playbook.yml", cwd=directory)
-    return directory
+    found = re.search(r"=> (\{.*?^\})", play(directory / "playbook.yml", cwd=directory), re.DOTALL | re.MULTILINE)
+    assert found
+    return dict(json.loads(found[1])["msg"])
 
 
-def test_the_settings_are_read_unchanged(host: Path) -> None:
+def test_its_files_have_the_settings_unchanged_and_the_roles_paths(tmp_path: Path) -> None:
+    files = rendered(tmp_path)
+
+    # The settings are read as they were given
+    (tmp_path / "gischat.env").write_text(files["gischat.env"], "utf-8")
     with mock.patch.dict(os.environ, clear=True):
-        settings = load(host / "gischat.env")
+        settings = load(tmp_path / "gischat.env")
     assert settings.channels == ("QGIS", "Où ça")
     assert settings.rules == SETTINGS["RULES"]
     assert (settings.max_image_size, settings.require_registration) == (900, True)
     assert settings.state_dir == "/var/lib/gischat"
 
-
-def test_the_unit_has_the_roles_paths(host: Path) -> None:
-    unit = (host / "gischat.service").read_text("utf-8")
+    # The unit has the role's paths
+    unit = files["gischat.service"]
     for line in (
         "ExecStart=/opt/gischat/bin/python -m gischat up",
         "Environment=ENV_FILE=/etc/gischat/gischat.env",

@@ -32,11 +32,10 @@ def bundle(clone: Path) -> str:
     return ran.stderr
 
 
-def test_unchanged_sources_are_not_bundled_again(clone: Path) -> None:
+def test_only_changed_sources_are_bundled_and_without_a_registry_an_older_bundle_stays(clone: Path) -> None:
     assert bundle(clone) == ""
 
-
-def test_without_a_registry_one_line_is_printed_and_an_older_bundle_stays(clone: Path) -> None:
+    # When a source has changed, one line says that the older bundle stays
     source = clone / "gischat/web/map/map.js"
     source.write_text(source.read_text() + "\n")
     before = (clone / BUILT).read_bytes()
@@ -44,6 +43,8 @@ def test_without_a_registry_one_line_is_printed_and_an_older_bundle_stays(clone:
     assert said.startswith("gischat: the map could not be bundled, so an older one stays: ")
     assert said.count("\n") == 1
     assert (clone / BUILT).read_bytes() == before
+
+    # … or that there is none
     shutil.rmtree((clone / BUILT).parent)
     assert "so the chat runs without it: " in bundle(clone)
     assert not (clone / BUILT).exists()

@@ -10,7 +10,6 @@ import shlex
 import socket
 import struct
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import yaml
 from gischat.__main__ import COMMANDS
 from gischat.settings import variables
 from tests.deploy.deployment import ROOT
-from tests.deploy.nginx import Nginx
+from tests.deploy.nginx import ELSEWHERE, Nginx
 from tests.deploy.test_locked import PYTHONS
 from tests.support.client import Client
 from tests.support.processes import HOST, Port, Stack
@@ -30,12 +29,9 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("front", "light", "heavy", "bridge")
+PROXY = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
 
-# What setup.py packages, and the files that it needs
-SHIPPED = ("supervisord.conf", ".env.example", "deploy", "README.md", "LICENSE")
-
-# Settings of the launcher
-OF_THE_LAUNCHER = {"LOG_FILE", "STATE_DIR"}
+OF_THE_LAUNCHER = {"LOG_FILE", "STATE_DIR"}  # its settings
 
 
 def instructions(name: str) -> list[str]:
@@ -43,36 +39,25 @@ def instructions(name: str) -> list[str]:
     return [line.removeprefix(name).strip() for line in joined.splitlines() if line.startswith(f"{name} ")]
 
 
-def copied() -> list[str]:
-    """The project's files that are copied into the image."""
-    return [path for copy in instructions("COPY") if "--from" not in copy for path in copy.split()[:-1]]
-
-
 # --- the image
 
 
-def test_files_copied_into_the_image_exist_and_are_not_ignored() -> None:
+def test_all_that_setup_py_packages_is_copied_into_the_image_and_not_ignored() -> None:
+    copied = [path for copy in instructions("COPY") if "--from" not in copy for path in copy.split()[:-1]]
     sent = [line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line.startswith("!")]
-    assert copied()
-    for source in copied():
-        assert list(ROOT.glob(source)), source
+    files = {source: [path.relative_to(ROOT) for path in ROOT.glob(source)] for source in copied}
+    for source in copied:
+        assert files[source], source
         assert source.split("/")[0] in sent, source
+    needed = ("gischat", "worker", "setup.py", "supervisord.conf", ".env.example", "deploy", "README.md", "LICENSE")
+    assert {Path(name) for name in needed} <= set().union(*files.values())
 
 
-def test_all_code_is_copied_into_the_image() -> None:
-    files = {path.relative_to(ROOT) for pattern in copied() for path in ROOT.glob(pattern)}
-    for needed in ("gischat", "worker", "setup.py", *SHIPPED):
-        assert Path(needed) in files
-
-
-@pytest.mark.parametrize("instruction", ["CMD", "HEALTHCHECK"])
-def test_the_image_runs_an_existing_command(instruction: str) -> None:
-    program, command = json.loads(re.search(r"\[.*\]$", instructions(instruction)[0])[0])  # type: ignore[index]
-    assert program == "gischat"
-    assert command in COMMANDS
-
-
-def test_it_does_not_run_as_root() -> None:
+def test_the_image_runs_existing_commands_without_being_root() -> None:
+    for instruction in ("CMD", "HEALTHCHECK"):
+        program, command = json.loads(re.search(r"\[.*\]$", instructions(instruction)[0])[0])  # type: ignore[index]
+        assert program == "gischat"
+        assert command in COMMANDS
     (user,) = instructions("USER")
     assert user == "10001"
     assert f"--uid {user} " in DOCKERFILE
@@ -87,33 +72,23 @@ def test_the_images_python_is_one_with_locked_versions() -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_services_run_existing_commands(name: str) -> None:
+def test_our_services_run_existing_commands_with_existing_settings_and_can_be_scaled(name: str) -> None:
     python, flag, module, *arguments = SERVICES[name]["command"]
     assert (python, flag) == ("python", "-m")
     assert importlib.util.find_spec(f"{module}.__main__")
     assert arguments == {"front": [], "bridge": ["bridge"]}.get(name, ["--lane", name])
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_compose_sets_only_existing_settings(name: str) -> None:
     assert SERVICES[name]["environment"].keys() <= set(variables()) | OF_THE_LAUNCHER
+    assert not {"container_name", "ports", "volumes"} & SERVICES[name].keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_each_service_is_confined_bounded_and_restarted(name: str) -> None:
     service = SERVICES[name]
-    assert service["read_only"]
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["init"]
+    confined = (service["read_only"], service["cap_drop"], service["security_opt"], service["init"])
+    assert confined == (True, ["ALL"], ["no-new-privileges:true"], True)
     assert service["restart"] == "unless-stopped"
     assert service["deploy"]["resources"]["limits"]["memory"]
     assert service["logging"]["options"]["max-size"]
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_each_service_can_be_scaled(name: str) -> None:
-    assert not {"container_name", "ports", "volumes"} & SERVICES[name].keys()
 
 
 def test_a_heavy_worker_has_the_time_and_memory_of_a_job() -> None:
@@ -123,67 +98,59 @@ def test_a_heavy_worker_has_the_time_and_memory_of_a_job() -> None:
 
 
 def test_redis_is_durable_and_evicts_nothing() -> None:
-    command = shlex.join(SERVICES["redis"]["command"])
+    redis = SERVICES["redis"]
+    command = shlex.join(redis["command"])
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
-    assert SERVICES["redis"]["volumes"] == ["redis:/data"]
-    assert SERVICES["redis"]["healthcheck"]["test"][1:] == ["valkey-cli", "-e", "ping"]
+    assert redis["volumes"] == ["redis:/data"]
+    assert redis["healthcheck"]["test"][1:] == ["valkey-cli", "-e", "ping"]
     assert "redis" in COMPOSE["volumes"]
 
 
 def test_the_proxy_accepts_what_a_front_accepts_and_is_trusted() -> None:
-    proxy = SERVICES["proxy"]
-    template = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
-    assert "client_max_body_size 2m;" in template
+    assert "client_max_body_size 2m;" in PROXY
     assert settings().max_body_size <= 2 * 2**20
     (network,) = COMPOSE["networks"]["edge"]["ipam"]["config"]
     assert SERVICES["front"]["environment"]["TRUSTED_PROXIES"] == network["subnet"]
-    assert proxy["networks"] == ["edge"]
-    for volume in proxy["volumes"]:
+    assert SERVICES["proxy"]["networks"] == ["edge"]
+    for volume in SERVICES["proxy"]["volumes"]:
         assert (ROOT / volume.split(":")[0]).is_file()
 
 
-class Names:
-    """A name server for one name, as container engines have for each service."""
+def names_of(*addresses: str) -> str:
+    """The address of a name server for one name, as container engines have for each service."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((HOST, 0))
 
-    def __init__(self, *addresses: str) -> None:
-        self._addresses = [socket.inet_aton(address) for address in addresses]
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((HOST, 0))
-        self.address = f"{HOST}:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
+    def serve() -> None:
         while True:
-            question, client = self._socket.recvfrom(512)
-            kind = question[-4:-2]
-            found = self._addresses if kind == b"\0\1" else []  # type A; there are no IPv6 addresses
+            question, client = server.recvfrom(512)
+            found = addresses if question[-4:-2] == b"\0\1" else ()  # type A; there are no IPv6 addresses
             header = question[:2] + b"\x81\x80" + struct.pack("!HHHH", 1, len(found), 0, 0)
-            answers = [b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + address for address in found]
-            self._socket.sendto(b"".join([header, question[12:], *answers]), client)
+            answers = [b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton(address) for address in found]
+            server.sendto(b"".join([header, question[12:], *answers]), client)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"{HOST}:{server.getsockname()[1]}"
 
 
-async def test_the_proxy_resolves_fronts_and_tolerates_missing_ones(
-    open_stack: Callable[..., Stack], tmp_path: Path
-) -> None:
-    with open_stack(heavy=0, trusted_proxies=HOST) as stack:
-        # Given a name with the addresses of a front, and of one that was just removed by scaling
-        port = Port()
-        template = (ROOT / "deploy/docker/nginx.conf.template").read_text("utf-8")
-        filled = {
-            "listen 8080;": f"listen {HOST}:{port.number};",
-            "front:8000": f"front:{stack.fronts[0].port}",
-            "${NGINX_LOCAL_RESOLVERS}": f"{Names('127.0.0.8', HOST).address} ipv6=off",
-            "/dev/stdout": f"{tmp_path}/log",
-            "include locations.conf": f"include {ROOT}/deploy/nginx/locations.conf",
-        }
-        for written, meant in filled.items():
-            assert written in template
-            template = template.replace(written, meant)
-        with Nginx(tmp_path, template, port) as nginx:
-            # When many clients connect through the proxy, then each is served, and known by its own address
-            for _ in range(10):
-                client = await Client.connect(nginx.url, "QGIS", local_addr=("127.0.0.9", 0))
-                await client.until(text=await client.say())
-                await client.leave()
-        assert stack.fronts[0].new_log().count("127.0.0.9") >= 10
+async def test_the_proxy_resolves_fronts_and_tolerates_missing_ones(stack: Stack, tmp_path: Path) -> None:
+    # Given a name with the addresses of a front, and of one that was just removed by scaling
+    port, template = Port(), PROXY
+    filled = {
+        "listen 8080;": f"listen {HOST}:{port.number};",
+        "front:8000": f"front:{stack.fronts[0].port}",
+        "${NGINX_LOCAL_RESOLVERS}": f"{names_of('127.0.0.8', HOST)} ipv6=off",
+        "/dev/stdout": f"{tmp_path}/log",
+        "include locations.conf": f"include {ROOT}/deploy/nginx/locations.conf",
+    }
+    for written, meant in filled.items():
+        assert written in template
+        template = template.replace(written, meant)
+    with Nginx(tmp_path, template, port) as nginx:
+        # When many clients connect through the proxy, then each is served, and known by its own address
+        for _ in range(10):
+            client = await Client.connect(nginx.url, "QGIS", local_addr=(ELSEWHERE, 0))
+            await client.until(text=await client.say())
+            await client.leave()
+    assert stack.fronts[0].new_log().count(ELSEWHERE) >= 10

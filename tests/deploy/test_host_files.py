@@ -7,49 +7,48 @@ from pathlib import Path
 
 import pytest
 
+from gischat.__main__ import COMMANDS
+from gischat.protocol.messages import Lane
 from tests.deploy.deployment import ROOT
 
 SYSTEMD = ROOT / "deploy/systemd"
-UNITS = sorted(path.name for path in SYSTEMD.iterdir())
 
 
 @pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def units(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """All units, with this project's path."""
     directory = tmp_path_factory.mktemp("units")
-    for name in UNITS:
-        unit = (SYSTEMD / name).read_text("utf-8").replace("/srv/gischat/.venv/bin/python", sys.executable)
-        (directory / name.replace("@", "@1")).write_text(unit.replace("/srv/gischat", str(ROOT)))
-    return directory
+    for path in SYSTEMD.iterdir():
+        unit = path.read_text("utf-8").replace("/srv/gischat/.venv/bin/python", sys.executable)
+        (directory / path.name.replace("@", "@1")).write_text(unit.replace("/srv/gischat", str(ROOT)))
+    return sorted(directory.iterdir())
 
 
-def test_systemd_accepts_the_units(units: Path) -> None:
-    files = [str(path) for path in units.iterdir()]
-    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", *files], capture_output=True, text=True)
+def test_systemd_accepts_the_units(units: list[Path]) -> None:
+    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True)
     faults = [line for line in verified.stderr.splitlines() if "gischat" in line]
     assert (verified.returncode, faults) == (0, [])
 
 
-@pytest.mark.parametrize("name", [name for name in UNITS if name.endswith(".service")])
-def test_the_units_are_confined(units: Path, name: str) -> None:
+def test_the_units_are_confined(units: list[Path]) -> None:
     # systemd rates units from 0 (safe) to 10 (unsafe); those that need the network can reach 1.5
-    file = units / name.replace("@", "@1")
-    rate = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=25", str(file)]
-    rated = subprocess.run(rate, capture_output=True, text=True)
-    assert rated.returncode == 0, rated.stdout[-400:]
+    for unit in units:
+        if unit.suffix == ".service":
+            rate = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=25", str(unit)]
+            rated = subprocess.run(rate, capture_output=True, text=True)
+            assert rated.returncode == 0, rated.stdout[-400:]
 
 
-@pytest.mark.parametrize(
-    ("unit", "module"),
-    [("front@", "gischat"), ("light@", "worker"), ("heavy@", "worker"), ("bridge", "gischat"), (None, "gischat")],
-)
-def test_the_units_start_existing_commands(unit: str | None, module: str) -> None:
-    text = (SYSTEMD / (f"gischat-{unit}.service" if unit else "gischat.service")).read_text("utf-8")
-    (command,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
-    assert command.startswith(f"ExecStart=/srv/gischat/.venv/bin/python -m {module}")
-    assert (ROOT / module / "__main__.py").exists()
-    for lane in ("light", "heavy"):
-        assert (f"--lane {lane}" in command) == (unit == f"{lane}@")
+def test_the_units_start_existing_commands() -> None:
+    for path in SYSTEMD.glob("*.service"):
+        (start,) = [line for line in path.read_text("utf-8").splitlines() if line.startswith("ExecStart=")]
+        module, *arguments = start.removeprefix("ExecStart=/srv/gischat/.venv/bin/python -m ").split()
+        kind = path.stem.removeprefix("gischat-").rstrip("@")
+        if kind in map(str, Lane):
+            assert (module, arguments[:2]) == ("worker", ["--lane", kind])
+        else:
+            assert module == "gischat"
+            assert not arguments or arguments[0] in COMMANDS
 
 
 def test_logrotate_rotates_a_log_that_is_being_written(tmp_path: Path) -> None:

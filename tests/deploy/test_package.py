@@ -10,10 +10,12 @@ import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import tornado
 
-from tests.deploy.deployment import HOST, REDIS_ALONE, ROOT, Deployment
+from tests.deploy.deployment import HOST, ROOT, Deployment
 from tests.support.client import Client
 
 BUILD_SECONDS = 300
@@ -57,10 +59,6 @@ class Repository:
         me = ("-c", "user.name=jane", "-c", "user.email=jane@example.org")
         return run("git", *me, *arguments, cwd=self.directory).strip()
 
-    def name_version(self) -> None:
-        changelog, heading = self.directory / "CHANGELOG.md", f"## {VERSION} - 2026-11-28"
-        changelog.write_text(changelog.read_text("utf-8").replace("## Unreleased", heading, 1), "utf-8")
-
     def release(self) -> "subprocess.CompletedProcess[str]":
         # The tag needs an author
         environment = os.environ | {"PYTHON": sys.executable, "EMAIL": "jane@example.org", "GIT_COMMITTER_NAME": "jane"}
@@ -70,18 +68,30 @@ class Repository:
         )
 
 
+class Released(NamedTuple):
+    """The directory of a released version, and why it was not released before and again."""
+
+    directory: Path
+    before: list[str]
+    again: str
+
+
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
     repository = Repository(tmp_path_factory.mktemp("clone"))
-    repository.name_version()
+    before = [repository.release().stderr]
+    changelog, heading = repository.directory / "CHANGELOG.md", f"## {VERSION} - 2026-11-28"
+    changelog.write_text(changelog.read_text("utf-8").replace("## Unreleased", heading, 1), "utf-8")
+    before.append(repository.release().stderr)
     repository.git("commit", "--quiet", "--all", "--message", "Release")
     made = repository.release()
     assert made.returncode == 0, made.stdout + made.stderr
-    return repository
+    assert repository.git("describe") == f"v{VERSION}"
+    return Released(repository.directory, before, repository.release().stderr)
 
 
 @pytest.fixture(scope="module")
-def wheel(released: Repository) -> Path:
+def wheel(released: Released) -> Path:
     """The wheel, built from the source distribution to show that this is complete."""
     (built,) = released.directory.glob("dist/*.whl")
     return built
@@ -97,14 +107,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (packages,) = directory.glob("lib/python*/site-packages")
     # After its own, so that the wheel's gischat precedes the clone's.
-    (packages / "needed.pth").write_text(f"{_site_packages()}\n")
+    (packages / "needed.pth").write_text(f"{Path(tornado.__file__).parents[1]}\n")
     return directory / "bin"
-
-
-def _site_packages() -> Path:
-    import tornado
-
-    return Path(tornado.__file__).parents[1]
 
 
 @pytest.fixture
@@ -113,6 +117,15 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker/__init__.py").write_text("raise SystemExit('this is not the worker that was meant')\n")
     return tmp_path
+
+
+def test_a_version_is_released_once_it_is_named_and_committed(released: Released) -> None:
+    unnamed, uncommitted = released.before
+    assert f"CHANGELOG.md begins with '## Unreleased' instead of '## {VERSION} - " in unnamed
+    assert "not committed" in uncommitted
+    assert f"v{VERSION} exists" in released.again
+    packages = {f"gischat-{VERSION}.tar.gz", f"gischat-{VERSION}-py3-none-any.whl"}
+    assert {path.name for path in released.directory.glob("dist/*")} == packages
 
 
 def test_the_wheel_has_all_files_of_the_clone(wheel: Path) -> None:
@@ -159,25 +172,9 @@ def test_it_writes_the_files_that_operators_copy(installed: Path, tmp_path: Path
     assert f"ExecStart={installed}/python -m gischat up" in unit
     for name in (".env.example", "nginx/site.conf", "prometheus/alerts.yml", "redis/users.acl"):
         assert (tmp_path / "files" / name).is_file()
-
-
-def test_a_clone_writes_them_too_and_overwrites_nothing(tmp_path: Path) -> None:
-    chat = Deployment(tmp_path, **REDIS_ALONE)
+    # A clone writes them, too, and overwrites nothing
+    chat = Deployment(tmp_path)
     assert chat.gischat("files", str(tmp_path / "new")).returncode == 0
     assert not list((tmp_path / "new").glob("*.py")), "what makes the package is of no use to an operator"
     refused = chat.gischat("files", str(tmp_path / "new"))
     assert (refused.returncode, refused.stderr) == (1, f"gischat: {tmp_path}/new is not an empty directory\n")
-
-
-def test_uncommitted_or_unnamed_versions_are_not_released(tmp_path: Path) -> None:
-    repository = Repository(tmp_path)
-    assert f"CHANGELOG.md begins with '## Unreleased' instead of '## {VERSION} - " in repository.release().stderr
-    repository.name_version()
-    assert "not committed" in repository.release().stderr
-
-
-def test_a_version_is_released_once(released: Repository) -> None:
-    packages = {f"gischat-{VERSION}.tar.gz", f"gischat-{VERSION}-py3-none-any.whl"}
-    assert {path.name for path in released.directory.glob("dist/*")} == packages
-    assert released.git("describe") == f"v{VERSION}"
-    assert f"v{VERSION} exists" in released.release().stderr

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from gischat.broker.keys import GROUP, ChannelKeys
 from gischat.protocol.messages import Lane
 from tests.support import waiting
-from tests.support.ledger import Balance, Ledger, Names
+from tests.support.ledger import Balance, Ledger
 from tests.support.peers import Guest, Peer, Talker
 from tests.support.processes import Process, Stack
 from tests.support.rest import Rest
@@ -87,36 +87,6 @@ class Scene:
         await asyncio.gather(*(peer.leave() for peer in self.peers))
         await self._cleanup.aclose()
 
-    async def enter(self, *peers: Peer) -> None:
-        """Connect peers that stay to the end."""
-        self.peers += peers
-        await asyncio.gather(*(peer.come() for peer in peers))
-
-    async def leave(self, peer: Peer) -> None:
-        """Disconnect a peer that has a ledger of its own."""
-        self.peers.remove(peer)
-        await peer.leave()
-
-    def peer(
-        self,
-        kind: type[Peer],
-        name: str,
-        *,
-        front: int = 0,
-        urls: Sequence[str] | None = None,
-        ledger: Ledger | None = None,
-    ) -> Any:
-        """Create a peer that connects to that front first, then to any; one that joins late needs its own `ledger`.
-
-        Talkers send photos if there is a heavy worker.
-        """
-        own = urls or [*self.urls[front:], *self.urls[:front]]
-        person = kind(name, own, CHANNEL, ledger or self.ledger, random.Random(self.dice.random()))
-        person.was_published = lambda id: id in self._published
-        if isinstance(person, Talker) and Lane.HEAVY not in self._lanes:
-            person.photos = 0.0
-        return person
-
     async def _follow_published(self) -> None:
         """Record recently published ids; in a thread, because Redis may be frozen."""
         while True:
@@ -126,35 +96,35 @@ class Scene:
             await asyncio.sleep(LOOK)
 
     async def talk(self, *, talkers: int = 4, guests: int = 2, **habits: float) -> None:
-        """Connect peers to all fronts in turn, and start to send. `habits` are attributes of the talkers."""
-        fronts = len(self.urls)
-        people = [self.peer(Guest, f"guest-{number}", front=number % fronts) for number in range(guests)]
-        people += [self.peer(Talker, f"talker-{number}", front=number % fronts) for number in range(talkers)]
-        for person in people:
-            for habit, value in habits.items():
-                setattr(person, habit, value)
-        await self.enter(*people)
-        self.begin_talk()
+        """Connect peers to all fronts in turn, and start to send. `habits` are attributes of the talkers.
 
-    def begin_talk(self) -> None:
-        self._is_ending = False
-        self._talks = [asyncio.create_task(one.talk(lambda: self._is_ending)) for one in self.talkers]
-
-    async def end_talk(self) -> None:
-        """Wait until every talker has sent the messages that it has started."""
-        self._is_ending = True
-        await asyncio.gather(*self._talks)
-        self._talks = []
+        Without a heavy worker they send no photos.
+        """
+        if not self.stack.heavy:
+            habits["photos"] = 0.0
+        for kind, count in ((Guest, guests), (Talker, talkers)):
+            for number in range(count):
+                first = number % len(self.urls)
+                urls = [*self.urls[first:], *self.urls[:first]]
+                dice = random.Random(self.dice.random())
+                person = kind(f"{kind.__name__.lower()}-{number}", urls, CHANNEL, self.ledger, dice)
+                person.was_published = lambda id: id in self._published
+                if isinstance(person, Talker):
+                    for habit, value in habits.items():
+                        setattr(person, habit, value)
+                self.peers.append(person)
+        await asyncio.gather(*(peer.come() for peer in self.peers))
+        self._talks = [asyncio.create_task(one.talk(lambda: self._is_ending)) for one in self._talkers]
 
     @property
-    def talkers(self) -> list[Talker]:
+    def _talkers(self) -> list[Talker]:
         return [peer for peer in self.peers if isinstance(peer, Talker)]
 
     @property
     def guests(self) -> list[Guest]:
         return [peer for peer in self.peers if isinstance(peer, Guest)]
 
-    async def flow(self, messages: int = 40) -> None:
+    async def flow(self, messages: int = 20) -> None:
         """Wait until that many more messages have been delivered or refused."""
         number = self.ledger.resolved + messages
 
@@ -174,7 +144,7 @@ class Scene:
         A front detects a loss by the next message of any client, and replays a connection's messages ahead of its
         pending ones: when the third message of a talker from now on has ended, its replay is complete.
         """
-        numbers = {talker.name: self.ledger.resolved_of(talker.name) + 3 for talker in self.talkers}
+        numbers = {talker.name: self.ledger.resolved_of(talker.name) + 3 for talker in self._talkers}
 
         def holds() -> bool:
             return all(self.ledger.resolved_of(name) >= number for name, number in numbers.items())
@@ -182,25 +152,29 @@ class Scene:
         await self.flow(1)
         await until(holds, f"three messages of each to come to their end: {numbers}")
 
-    async def settle(self, *, may_have_gaps: bool = False) -> Balance:
+    async def settle(self) -> Balance:
         """Stop sending, wait until nothing is in flight, and check the ledger and the presence."""
-        await self.end_talk()
-        await self.drained()
+        self._is_ending = True
+        await asyncio.gather(*self._talks)
+        self._talks = []
+        await self._drained()
         # A duplicate has been published by now, and arrives before messages that are sent from now on.
-        for talker in self.talkers:
+        for talker in self._talkers:
             await talker.say(1)
-        await self.everyone_has_heard()
+        with contextlib.suppress(AssertionError):  # the ledger says what is missing
+            await until(lambda: not self.ledger.balance().lost)
+        for peer in self.peers:
+            peer.raise_breach()
         assert not (faults := self.ledger.faults()), faults
         balance = self.ledger.balance()
-        assert balance.sent == balance.delivered + balance.refused
-        assert may_have_gaps or not balance.gaps, balance
-        await self.no_ghosts()
+        assert (balance.sent, balance.gaps) == (balance.delivered + balance.refused, 0), balance
+        await self._no_ghosts()
         return balance
 
-    async def fronts_say(self, words: str, at: int = 1) -> None:
-        """Wait until each front's log contains these words that many times since its start."""
+    async def fronts_say(self, words: str) -> None:
+        """Wait until each front's new log contains these words."""
         for front in self.stack.fronts:
-            await until(lambda front=front: front.new_log().count(words) >= at, f"{front.name} to say '{words}'")
+            await until(lambda front=front: words in front.new_log(), f"{front.name} to say '{words}'")
 
     def inbox(self, lane: str) -> str:
         return self.keys.inbox(Lane(lane))
@@ -229,7 +203,7 @@ class Scene:
             worker.wake()
             await asyncio.sleep(self.dice.random() * LOOK)
 
-    async def drained(self) -> None:
+    async def _drained(self) -> None:
         """Wait until no job is in an inbox or held by a worker."""
         try:
             await until(lambda: not self._left(), "the inboxes to be empty")
@@ -250,63 +224,33 @@ class Scene:
                 left[lane] = error
         return left
 
-    async def everyone_has_heard(self) -> None:
-        def holds() -> bool:
-            for peer in self.peers:
-                peer.raise_breach()
-            return not self.ledger.balance().lost
-
-        try:
-            await until(holds)
-        except AssertionError:
-            raise AssertionError(self.ledger.faults()) from None
-
-    async def no_ghosts(self) -> None:
+    async def _no_ghosts(self) -> None:
         """Wait until all fronts' counts and nicknames are those of the connected peers, and peers have the count."""
         for guest in self.guests:
             await guest.wait(lambda guest=guest: guest.is_registered, "its nickname")
-        people, names = len(self.peers), sorted(guest.name for guest in self.guests)
+        expected = len(self.peers), sorted(guest.name for guest in self.guests)
         for front in self.stack.fronts:
             if front.running:
-                await self._is_told(front.url, people, names)
+                rest, told = Rest(front.url), None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DEADLINE):
+                        while told != expected:
+                            with contextlib.suppress(OSError):  # the front may have just been started
+                                told = await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL)
+                            await asyncio.sleep(LOOK)
+                rest.close()
+                assert told == expected, front.url
         for peer in self.peers:
-            await until(lambda peer=peer: peer.nb_users == people, f"{peer.name} to be told of {people} users")
+            await until(lambda peer=peer: peer.nb_users == len(self.peers), f"{peer.name} to be told of all users")
 
-    async def _is_told(self, url: str, people: int, names: list[str]) -> None:
-        rest = Rest(url)
-        told: Any = None
-        try:
-            async with asyncio.timeout(DEADLINE):
-                while told != (people, names):
-                    # The front may have just been started.
-                    with contextlib.suppress(OSError):
-                        told = (await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL))
-                    await asyncio.sleep(LOOK)
-        except TimeoutError:
-            raise AssertionError(f"there are {(people, names)}, but {url} says {told}") from None
-        finally:
-            rest.close()
-
-    async def told(self) -> list[tuple[int, Names]]:
-        """Each front's number of connections, and the difference of its list of users from the registered guests."""
-        found = []
-        for url in self.urls:
-            rest = Rest(url)
-            number, users = await rest.nb_connected_users(CHANNEL), await rest.users(CHANNEL)
-            found.append((number, Names.compare([guest.name for guest in self.guests], users)))
-            rest.close()
-        return found
-
-    async def healthy(self, number: int = 0) -> None:
-        """Wait until a front's health probe succeeds."""
-        front = self.stack.fronts[number]
+    async def healthy(self) -> None:
+        """Wait until the first front's health probe succeeds."""
         async with asyncio.timeout(DEADLINE):
-            while not await asyncio.to_thread(_holds, front.healthy):
+            while not await asyncio.to_thread(self._is_healthy):
                 await asyncio.sleep(LOOK)
 
-
-def _holds(question: Callable[[], bool]) -> bool:
-    try:
-        return question()
-    except Exception:
-        return False
+    def _is_healthy(self) -> bool:
+        try:
+            return self.stack.fronts[0].healthy()
+        except Exception:
+            return False

@@ -20,8 +20,9 @@ def faults_of(seeds: range, *, kinds: Sequence[str] = ()) -> list[tuple[int, lis
     return [(seed, faults) for seed in seeds if (faults := World(seed, kinds=kinds).run())]
 
 
-def replay_hint(seed: int) -> str:
-    return f"replay: python -m tests.simulation --seed {seed}"
+def replay_hint(seed: int, kinds: Sequence[str]) -> str:
+    only = f" --faults {' '.join(kinds)}" if kinds else ""
+    return f"replay: python -m tests.simulation --seed {seed}{only}"
 
 
 def main() -> int:
@@ -47,7 +48,7 @@ def main() -> int:
         for found in pool.map(functools.partial(faults_of, kinds=given.faults), parts):
             for seed, faults in found:
                 failed += 1
-                print(f"seed {seed}: {'; '.join(faults)}\n  {replay_hint(seed)}", flush=True)
+                print(f"seed {seed}: {'; '.join(faults)}\n  {replay_hint(seed, given.faults)}", flush=True)
     print(f"{given.seeds} seeds in {time.monotonic() - began:.0f} s: {failed} failed")
     return bool(failed)
 

@@ -18,35 +18,26 @@ Fault = Callable[["World", random.Random], Awaitable[None]]
 LOST_SECONDS = 1.9  # that a Redis may lose, at the most (appendfsync everysec: two)
 
 
-async def worker_killed(world: "World", dice: random.Random) -> None:
-    dice.choice(world.workers).kill()
+async def _killed(world: "World", program: Program, dice: random.Random) -> None:
+    program.kill()
 
 
-async def worker_stopped(world: "World", dice: random.Random) -> None:
-    await dice.choice(world.workers).stop()
+async def _stopped(world: "World", program: Program, dice: random.Random) -> None:
+    await program.stop()
 
 
-async def worker_frozen(world: "World", dice: random.Random) -> None:
-    await _frozen(world, dice.choice(world.workers), dice.uniform(0.2, 9))
-
-
-async def front_killed(world: "World", dice: random.Random) -> None:
-    dice.choice(world.fronts).kill()
-
-
-async def front_stopped(world: "World", dice: random.Random) -> None:
-    await dice.choice(world.fronts).stop()
-
-
-async def front_frozen(world: "World", dice: random.Random) -> None:
-    await _frozen(world, dice.choice(world.fronts), dice.uniform(0.2, 12))
-
-
-async def _frozen(world: "World", program: Program, seconds: float) -> None:
+async def _frozen(world: "World", program: Program, dice: random.Random) -> None:
     process = program.process
     world.loop.freeze(process)
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(dice.uniform(0.2, 12 if program in world.fronts else 9))
     world.loop.thaw(process)
+
+
+def _to_one_of(programs: str, happen: Callable[["World", Program, random.Random], Awaitable[None]]) -> Fault:
+    async def fault(world: "World", dice: random.Random) -> None:
+        await happen(world, dice.choice(getattr(world, programs)), dice)
+
+    return fault
 
 
 async def redis_loses(world: "World", dice: random.Random) -> None:
@@ -164,30 +155,28 @@ def _redis_ends(world: "World") -> list[Transport]:
     return [client.transport for client in world.redis.clients if client.transport in world.network.ends]
 
 
+# With their weights
 FAULTS: dict[str, tuple[Fault, int]] = {
-    fault.__name__: (fault, weight)
-    for fault, weight in (
-        (worker_killed, 3),
-        (worker_stopped, 2),
-        (worker_frozen, 2),
-        (front_killed, 2),
-        (front_stopped, 2),
-        (front_frozen, 3),
-        (redis_loses, 6),
-        (redis_fails_over, 2),
-        (redis_emptied, 1),
-        (redis_flushed, 2),
-        (redis_frozen, 2),
-        (connections_cut, 3),
-        (network_stalled, 2),
-        (people_moved, 4),
-    )
+    "worker_killed": (_to_one_of("workers", _killed), 3),
+    "worker_stopped": (_to_one_of("workers", _stopped), 2),
+    "worker_frozen": (_to_one_of("workers", _frozen), 2),
+    "front_killed": (_to_one_of("fronts", _killed), 2),
+    "front_stopped": (_to_one_of("fronts", _stopped), 2),
+    "front_frozen": (_to_one_of("fronts", _frozen), 3),
+    "redis_loses": (redis_loses, 6),
+    "redis_fails_over": (redis_fails_over, 2),
+    "redis_emptied": (redis_emptied, 1),
+    "redis_flushed": (redis_flushed, 2),
+    "redis_frozen": (redis_frozen, 2),
+    "connections_cut": (connections_cut, 3),
+    "network_stalled": (network_stalled, 2),
+    "people_moved": (people_moved, 4),
 }
-
-
 # Those that a product may not bear: they come only when they are asked for.
 UNBEARABLE: dict[str, tuple[Fault, int]] = {
-    fault.__name__: (fault, 10) for fault in (key_deleted, key_restored, key_damaged)
+    "key_deleted": (key_deleted, 10),
+    "key_restored": (key_restored, 10),
+    "key_damaged": (key_damaged, 10),
 }
 ALL_FAULTS = FAULTS | UNBEARABLE
 

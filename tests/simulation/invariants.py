@@ -60,7 +60,7 @@ class Books:
     def was_published(self, id: str) -> bool:
         """As an operator could look it up."""
         ids = self._world.redis.data.keys.get(self._world.keys.ids.encode())
-        return ids is not None and id.encode() in ids.scores  # type: ignore[union-attr]
+        return ids is not None and id.encode() in ids
 
     def _waiting(self) -> list[str]:
         """What is in the inboxes; a heartbeat may be at any moment."""
@@ -88,7 +88,8 @@ class Books:
             wrong += peer.wrong
             if peer.breach is not None:
                 wrong.append(f"{peer.name}: {peer.breach}")
-        wrong += await self._faults_of_presence()
+        if not wrong:  # else it would wait for what may never come
+            wrong += await self._faults_of_presence()
         if not world.loses_keys:  # a sum that was lost with its key begins anew
             wrong += self._faults_of_sums()
         wrong += [f"logged: {one}" for one in self._records.tracebacks]
@@ -134,7 +135,7 @@ class Books:
         for name, right in sums.items():
             if int(meter.get(name, 0)) != right:
                 found.append(f"{name.decode()} are {meter.get(name)}, not {right}")
-        if len(self._value(sizes, list)) != len(self._value(outbox, Stream).ids):
+        if len(self._value(sizes, list)) != len(self._value(outbox, Stream).entries):
             found.append("not every publication has its size")
         for lane in Lane:
             inbox = world.keys.inbox(lane)

@@ -1,239 +1,209 @@
-"""The commands of hashes, lists, sets and sorted sets: see `redis_data`."""
+"""The commands of keys, strings, hashes, lists, sets and sorted sets."""
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection
 
-from tests.simulation.redis_data import MANY, Arguments, Data, command, integer
-from tests.simulation.redis_types import Answer, SortedSet, number
+from tests.simulation.redis_types import OK, Keys, SortedSet, Status, Stream, integer
 
-# Hashes
+NAMES = {bytes: b"string", dict: b"hash", list: b"list", set: b"set", SortedSet: b"zset", Stream: b"stream"}
 
 
-@command("HGET", 2)
-def _hget(data: Data, words: Arguments) -> bytes | None:
-    return (data.get(words[0], dict) or {}).get(words[1])
+class Collections(Keys):
+    # Keys
+
+    def do_del(self, *keys: bytes) -> int:
+        return sum(self.drop(key) for key in keys if self.has(key))
+
+    def do_type(self, key: bytes) -> Status:
+        return Status(NAMES[type(self.keys[key])] if self.has(key) else b"none")
+
+    def do_pexpire(self, key: bytes, milliseconds: bytes) -> int:
+        if not self.has(key):
+            return 0
+        self.expires[key] = self.now() + integer(milliseconds)
+        return 1
+
+    def do_expire(self, key: bytes, seconds: bytes) -> int:
+        return self.do_pexpire(key, b"%d" % (1000 * integer(seconds)))
+
+    def do_persist(self, key: bytes) -> int:
+        return int(self.has(key) and self.expires.pop(key, None) is not None)
+
+    def do_pttl(self, key: bytes) -> int:
+        if not self.has(key):
+            return -2
+        return self.expires[key] - self.now() if key in self.expires else -1
+
+    def do_time(self) -> list[bytes]:
+        now = self.clock()
+        return [b"%d" % (now // 1000), b"%d" % (now % 1000 * 1000)]
+
+    # Strings
+
+    def do_get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self.get(key, bytes)
+        return value
+
+    def do_mget(self, *keys: bytes) -> list[bytes | None]:
+        values = [self.keys[key] if self.has(key) else None for key in keys]
+        return [value if isinstance(value, bytes) else None for value in values]
+
+    def do_set(self, key: bytes, value: bytes, *options: bytes) -> Status | None:
+        is_new = options[:1] == (b"NX",)
+        if is_new and self.has(key):
+            return None
+        self.drop(key)
+        self.keys[key] = bytes(value)
+        if expiry := options[is_new:]:
+            assert expiry[0] == b"PX", options
+            self.do_pexpire(key, expiry[1])
+        return OK
+
+    def do_incrby(self, key: bytes, by: bytes) -> int:
+        value = integer(self.get(key, bytes) or b"0") + integer(by)
+        self.keys[key] = b"%d" % value
+        return value
+
+    def do_decrby(self, key: bytes, by: bytes) -> int:
+        return self.do_incrby(key, b"%d" % -integer(by))
+
+    # Hashes
+
+    def do_hget(self, key: bytes, field: bytes) -> bytes | None:
+        value: bytes | None = self.read(key, dict).get(field)
+        return value
+
+    def do_hmget(self, key: bytes, *fields: bytes) -> list[bytes | None]:
+        found = self.read(key, dict)
+        return [found.get(field) for field in fields]
+
+    def do_hgetall(self, key: bytes) -> list[bytes]:
+        return [part for pair in self.read(key, dict).items() for part in pair]
+
+    def do_hkeys(self, key: bytes) -> list[bytes]:
+        return list(self.read(key, dict))
+
+    def do_hlen(self, key: bytes) -> int:
+        return len(self.read(key, dict))
+
+    def do_hexists(self, key: bytes, field: bytes) -> int:
+        return int(field in self.read(key, dict))
+
+    def do_hset(self, key: bytes, *pairs: bytes) -> int:
+        found = self.made(key, dict)
+        before = len(found)
+        found.update(zip(pairs[::2], pairs[1::2], strict=True))
+        return len(found) - before
+
+    def do_hdel(self, key: bytes, *fields: bytes) -> int:
+        found = self.read(key, dict)
+        removed = sum(found.pop(field, None) is not None for field in fields)
+        self.tidy(key)
+        return removed
+
+    def do_hincrby(self, key: bytes, field: bytes, by: bytes) -> int:
+        found = self.made(key, dict)
+        value = integer(found.get(field, b"0")) + integer(by)
+        found[field] = b"%d" % value
+        return value
+
+    # Lists
+
+    def do_rpush(self, key: bytes, value: bytes) -> int:
+        found = self.made(key, list)
+        found.append(value)
+        return len(found)
+
+    def do_lpop(self, key: bytes) -> bytes | None:
+        found = self.read(key, list)
+        first: bytes | None = found.pop(0) if found else None
+        self.tidy(key)
+        return first
+
+    def do_lindex(self, key: bytes, place: bytes) -> bytes | None:
+        found: list[bytes] = self.read(key, list)
+        return found[integer(place)] if -len(found) <= integer(place) < len(found) else None
+
+    def do_lrange(self, key: bytes, first: bytes, last: bytes) -> list[bytes]:
+        found: list[bytes] = self.read(key, list)
+        return found[_slice(found, first, last)]
+
+    def do_lrem(self, key: bytes, count: bytes, value: bytes) -> int:
+        assert count == b"1"
+        found = self.read(key, list)
+        if value not in found:
+            return 0
+        found.remove(value)
+        self.tidy(key)
+        return 1
+
+    # Sets
+
+    def do_sadd(self, key: bytes, member: bytes) -> int:
+        found = self.made(key, set)
+        before = len(found)
+        found.add(member)
+        return len(found) - before
+
+    def do_srem(self, key: bytes, member: bytes) -> int:
+        found = self.read(key, set)
+        before = len(found)
+        found.discard(member)
+        self.tidy(key)
+        return before - len(found)
+
+    # Sorted sets
+
+    def do_zadd(self, key: bytes, *words: bytes) -> int:
+        *options, score, member = words
+        assert options in ([], [b"NX"], [b"XX"]), options
+        is_old = member in self.read(key, SortedSet)
+        if (options == [b"NX"] and is_old) or (options == [b"XX"] and not is_old):
+            return 0
+        self.made(key, SortedSet)[member] = float(score)
+        return int(not is_old)
+
+    def do_zcard(self, key: bytes) -> int:
+        return len(self.read(key, SortedSet))
+
+    def do_zscore(self, key: bytes, member: bytes) -> bytes | None:
+        found = self.read(key, SortedSet)
+        return _shown(found[member]) if member in found else None
+
+    def do_zrange(self, key: bytes, first: bytes, last: bytes, with_scores: bytes | None = None) -> list[bytes]:
+        found = self.read(key, SortedSet)
+        chosen = found.ordered()[_slice(found, first, last)]
+        if with_scores is None:
+            return chosen
+        assert with_scores == b"WITHSCORES"
+        return [part for member in chosen for part in (member, _shown(found[member]))]
+
+    def do_zrangebyscore(self, key: bytes, least: bytes, most: bytes) -> list[bytes]:
+        found: SortedSet = self.read(key, SortedSet)
+        return found.between(least, most)
+
+    def do_zrangebylex(self, key: bytes, low: bytes, high: bytes, *limit: bytes) -> list[bytes]:
+        word, first, count = limit
+        assert (low[:1], high[:1], word) == (b"[", b"(", b"LIMIT")
+        chosen = [member for member in self.read(key, SortedSet).ordered() if low[1:] <= member < high[1:]]
+        return chosen[integer(first) : integer(first) + integer(count)]
+
+    def do_zrem(self, key: bytes, *members: bytes) -> int:
+        found = self.read(key, SortedSet)
+        removed = sum(found.pop(member, None) is not None for member in members)
+        self.tidy(key)
+        return removed
+
+    def do_zremrangebyscore(self, key: bytes, least: bytes, most: bytes) -> int:
+        return self.do_zrem(key, *self.read(key, SortedSet).between(least, most))
+
+    def do_zremrangebyrank(self, key: bytes, first: bytes, last: bytes) -> int:
+        return self.do_zrem(key, *self.do_zrange(key, first, last))
 
 
-@command("HMGET", 2, MANY)
-def _hmget(data: Data, words: Arguments) -> list[bytes | None]:
-    found = data.get(words[0], dict) or {}
-    return [found.get(name) for name in words[1:]]
+def _slice(of: Collection[object], first: bytes, last: bytes) -> slice:
+    begin, end = (place + len(of) if place < 0 else place for place in (integer(first), integer(last)))
+    return slice(max(begin, 0), max(end + 1, 0))
 
 
-@command("HGETALL", 1)
-def _hgetall(data: Data, words: Arguments) -> list[bytes]:
-    return [part for pair in (data.get(words[0], dict) or {}).items() for part in pair]
-
-
-@command("HKEYS", 1)
-def _hkeys(data: Data, words: Arguments) -> list[bytes]:
-    return list(data.get(words[0], dict) or {})
-
-
-@command("HEXISTS", 2)
-def _hexists(data: Data, words: Arguments) -> int:
-    return int(words[1] in (data.get(words[0], dict) or {}))
-
-
-@command("HSET", 3, MANY)
-def _hset(data: Data, words: Arguments) -> int:
-    if len(words) % 2 == 0:
-        raise Answer("ERR wrong number of arguments for 'hset' command")
-    found = data.made(words[0], dict)
-    before = len(found)
-    found.update(zip(words[1::2], words[2::2], strict=True))
-    return len(found) - before
-
-
-@command("HDEL", 2, MANY)
-def _hdel(data: Data, words: Arguments) -> int:
-    found = data.get(words[0], dict)
-    if found is None:
-        return 0
-    removed = sum(found.pop(name, None) is not None for name in words[1:])
-    data.tidy(words[0], found)
-    return removed
-
-
-@command("HINCRBY", 3)
-def _hincrby(data: Data, words: Arguments) -> int:
-    by = integer(words[2])
-    found = data.made(words[0], dict)
-    try:
-        value = int(found.get(words[1], b"0")) + by
-    except ValueError:
-        raise Answer("ERR hash value is not an integer") from None
-    found[words[1]] = b"%d" % value
-    return value
-
-
-# Lists
-
-
-@command("RPUSH", 2)
-def _rpush(data: Data, words: Arguments) -> int:
-    found = data.made(words[0], list)
-    found.append(words[1])
-    return len(found)
-
-
-@command("LPOP", 1)
-def _lpop(data: Data, words: Arguments) -> bytes | None:
-    found = data.get(words[0], list)
-    if found is None:
-        return None
-    first: bytes = found.pop(0)
-    data.tidy(words[0], found)
-    return first
-
-
-@command("LINDEX", 2)
-def _lindex(data: Data, words: Arguments) -> bytes | None:
-    found = data.get(words[0], list) or []
-    place = integer(words[1])
-    return found[place] if -len(found) <= place < len(found) else None
-
-
-@command("LRANGE", 3)
-def _lrange(data: Data, words: Arguments) -> list[bytes]:
-    found = data.get(words[0], list) or []
-    return found[_slice(words[1:], len(found))]  # type: ignore[no-any-return]
-
-
-@command("LREM", 3)
-def _lrem(data: Data, words: Arguments) -> int:
-    found = data.get(words[0], list)
-    if integer(words[1]) != 1:
-        raise Answer("ERR this model removes the first one only")
-    if found is None or words[2] not in found:
-        return 0
-    found.remove(words[2])
-    data.tidy(words[0], found)
-    return 1
-
-
-def _slice(words: Arguments, length: int) -> slice:
-    first, last = (place + length if place < 0 else place for place in map(integer, words[:2]))
-    return slice(max(first, 0), max(last + 1, 0))
-
-
-# Sets
-
-
-@command("SADD", 2)
-def _sadd(data: Data, words: Arguments) -> int:
-    found = data.made(words[0], set)
-    before = len(found)
-    found.add(words[1])
-    return len(found) - before
-
-
-@command("SREM", 2)
-def _srem(data: Data, words: Arguments) -> int:
-    found = data.get(words[0], set)
-    if found is None or words[1] not in found:
-        return 0
-    found.remove(words[1])
-    data.tidy(words[0], found)
-    return 1
-
-
-# Sorted sets
-
-
-@command("ZCARD", 1)
-def _zcard(data: Data, words: Arguments) -> int:
-    return len(data.get(words[0], SortedSet) or ())
-
-
-@command("ZADD", 3, 4)
-def _zadd(data: Data, words: Arguments) -> int:
-    key, *rest = words
-    only_old, only_new = rest[0].upper() == b"XX", rest[0].upper() == b"NX"
-    score, member = rest[only_old or only_new :]
-    value = number(score)
-    if only_old:
-        found = data.get(key, SortedSet)
-        if found is not None and member in found.scores:
-            found.add(member, value)
-        return 0
-    if only_new and member in data.made(key, SortedSet).scores:
-        return 0
-    return int(data.made(key, SortedSet).add(member, value))
-
-
-@command("ZSCORE", 2)
-def _zscore(data: Data, words: Arguments) -> bytes | None:
-    found = data.get(words[0], SortedSet)
-    score = found.scores.get(words[1]) if found is not None else None
-    return None if score is None else shown(score)
-
-
-@command("ZRANGE", 3, 4)
-def _zrange(data: Data, words: Arguments) -> list[bytes]:
-    found = data.get(words[0], SortedSet) or SortedSet()
-    if len(words) == 4 and words[3].upper() != b"WITHSCORES":
-        raise Answer("ERR syntax error")
-    chosen = found.order[_slice(words[1:], len(found))]
-    if len(words) == 4:
-        return [part for score, member in chosen for part in (member, shown(score))]
-    return [member for _, member in chosen]
-
-
-@command("ZRANGEBYSCORE", 3)
-def _zrangebyscore(data: Data, words: Arguments) -> list[bytes]:
-    found = data.get(words[0], SortedSet)
-    return [] if found is None else found.by_score(words[1], words[2])
-
-
-@command("ZRANGEBYLEX", 6)
-def _zrangebylex(data: Data, words: Arguments) -> list[bytes]:
-    key, low, high, limit, first, count = words
-    if low[:1] != b"[" or high[:1] != b"(" or limit.upper() != b"LIMIT":
-        raise Answer("ERR this model knows [ ( LIMIT only")
-    found = data.get(key, SortedSet) or SortedSet()
-    order = [member for _, member in found.order]
-    chosen = order[bisect_left(order, low[1:]) : bisect_left(order, high[1:])]
-    return chosen[integer(first) : integer(first) + integer(count)]
-
-
-@command("ZREM", 2, MANY)
-def _zrem(data: Data, words: Arguments) -> int:
-    found = data.get(words[0], SortedSet)
-    if found is None:
-        return 0
-    removed = sum(found.remove(member) for member in words[1:])
-    data.tidy(words[0], found)
-    return removed
-
-
-def _remove(data: Data, key: bytes, found: SortedSet | None, members: Sequence[bytes]) -> int:
-    if found is None:
-        return 0
-    for member in members:
-        found.remove(member)
-    data.tidy(key, found)
-    return len(members)
-
-
-@command("ZREMRANGEBYSCORE", 3)
-def _zremrangebyscore(data: Data, words: Arguments) -> int:
-    found = data.get(words[0], SortedSet)
-    return _remove(data, words[0], found, [] if found is None else found.by_score(words[1], words[2]))
-
-
-@command("ZREMRANGEBYRANK", 3)
-def _zremrangebyrank(data: Data, words: Arguments) -> int:
-    found = data.get(words[0], SortedSet)
-    if found is None:
-        return 0
-    return _remove(data, words[0], found, [member for _, member in found.order[_slice(words[1:], len(found))]])
-
-
-def shown(score: float) -> bytes:
+def _shown(score: float) -> bytes:
     return b"%d" % score if score == int(score) else repr(score).encode()
-
-
-@command("HLEN", 1)
-def _hlen(data: Data, words: Arguments) -> int:
-    return len(data.get(words[0], dict) or {})

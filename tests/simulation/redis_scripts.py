@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 from lupa import lua51
 
-from tests.simulation.redis_data import Data
 from tests.simulation.redis_types import Answer, Status
+
+Ask = Callable[[Sequence[bytes]], Any]
 
 # What a script is run by. Its globals are those that Redis gives it; `ask` answers with a value, or with the text of an
 # error where `pcall` asks.
@@ -42,72 +43,63 @@ class Scripts:
     def __init__(self) -> None:
         self._lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True, register_eval=False)
         self._compiled: dict[bytes, Any] = {}
-        self._data: Data
-        self._run: Callable[..., Any] = self._lua.compile(_LUA)(self._ask, _sha1hex, self._encode)
+        self._ask_data: Ask
+        self._run: Callable[..., Any] = self._lua.compile(_LUA)(self._ask, sha1hex, self._encode)
 
     def digest(self, text: bytes) -> bytes:
-        digest = sha1(text, usedforsecurity=False).hexdigest().encode()
+        digest = sha1hex(text)
         if digest not in self._compiled:
             self._compiled[digest] = self._lua.compile(text)
         return digest
 
-    def run(self, data: Data, digest: bytes, count: int, arguments: Sequence[bytes]) -> Any:
-        """Runs a script; its answer.
+    def run(self, ask: Ask, digest: bytes, count: int, arguments: Sequence[bytes]) -> Any:
+        """Run a script, whose commands `ask` carries out; return its answer.
 
         Raises:
             Answer: an error that it did not catch, or that it returned.
         """
-        self._data = data
+        self._ask_data = ask
         return _answer(self._run(self._compiled[digest], count, *arguments))
 
     def _ask(self, catches: bool, *words: Any) -> Any:
-        command = [word if type(word) is bytes else _written(word) for word in words]
         try:
-            answer = self._data.ask(command)
+            answer = self._ask_data([word if type(word) is bytes else _written(word) for word in words])
         except Answer as error:
             if catches:
                 return b"error", str(error).encode()
             raise
-        kind = type(answer)
-        if answer is None:
-            return b"value", False
-        if kind is list:
-            return b"value", self._table(answer)
-        if kind is Status:
+        if isinstance(answer, Status):
             return b"status", bytes(answer)
-        return b"value", answer
+        return b"value", self._value(answer)
 
-    def _table(self, values: list[Any]) -> Any:
-        return self._lua.table_from(
-            [False if one is None else self._table(one) if type(one) is list else one for one in values]
-        )
+    def _value(self, answer: Any) -> Any:
+        if isinstance(answer, list):
+            return self._lua.table_from([self._value(one) for one in answer])
+        return False if answer is None else answer
 
     def _encode(self, table: Any) -> bytes:
         encoded = msgspec.json.encode({name.decode(): table[name].decode() for name in sorted(table)})
         return encoded.replace(b"/", rb"\/")  # as cjson does
 
 
-def _sha1hex(text: bytes) -> bytes:
+def sha1hex(text: bytes) -> bytes:
     return sha1(text, usedforsecurity=False).hexdigest().encode()
 
 
-def _written(number: Any) -> bytes:
+def _written(number: float) -> bytes:
     """A number as Redis writes those that a script hands it."""
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise Answer("ERR Lua redis lib command arguments must be strings or integers")
-    return b"%d" % number if number == int(number) else b"%.17g" % number
+    assert type(number) in (int, float), "Redis takes strings and numbers from a script"
+    return b"%d" % number if number == int(number) else repr(number).encode()
 
 
 def _answer(value: Any) -> Any:
     """What a script returns, as its caller gets it."""
-    if value is None or value is False:
-        return None
-    if value is True:
-        return 1
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, bool):
+        return 1 if value else None
     if isinstance(value, int | float):
         return int(value)
-    if isinstance(value, bytes):
-        return value
     if (error := value[b"err"]) is not None:
         raise Answer(error.decode())
     if (status := value[b"ok"]) is not None:

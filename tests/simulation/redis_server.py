@@ -1,25 +1,47 @@
 """A Redis server in the simulated network: connections that speak RESP 2, scripts, reads that wait.
 
-It can be killed, which loses what was written since a moment that is kept (`appendfsync everysec`), and started again;
-and flushed. Freezing it, and cutting its connections, are the loop's and the network's.
+It can be killed, started again and flushed, and loses what was written since a moment that is kept (`appendfsync
+everysec`). Freezing it, and cutting its connections, are the loop's and the network's.
+
+It answers as a real one does, which the maintained models do not: fakeredis gives new entries ids of removed ones, and
+ignores RETRYCOUNT, which gischat relies on.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import hiredis
 
-from tests.simulation import redis_collections  # noqa: F401 - registers its commands
 from tests.simulation.loop import Loop, Process
 from tests.simulation.network import Network, Transport
-from tests.simulation.redis_data import OK, Data, integer
+from tests.simulation.redis_collections import Collections
 from tests.simulation.redis_scripts import Scripts
-from tests.simulation.redis_streams import block_of, streams_of
-from tests.simulation.redis_types import Answer, Status
+from tests.simulation.redis_streams import Read, Streams
+from tests.simulation.redis_types import OK, Answer, Status, integer
 
 EPOCH = 1_800_000_000.0  # seconds: when the simulated time begins
+READS = (b"XREAD", b"XREADGROUP")
 
 _scripts = Scripts()
+
+
+class Data(Collections, Streams):
+    """A Redis' keys and commands: only those that gischat uses, and in no other form.
+
+    Answers are ints, bytes, None, lists of them, `Status`. The test of this model asks a real Valkey the same.
+    """
+
+    def ask(self, words: Sequence[bytes]) -> Any:
+        """Carry a command out.
+
+        Raises:
+            Answer: an error.
+        """
+        return COMMANDS[words[0]](self, *words[1:])
+
+
+COMMANDS = {name[3:].upper().encode(): getattr(Data, name) for name in dir(Data) if name.startswith("do_")}
 
 
 def packed(answer: Any) -> bytes:
@@ -43,7 +65,6 @@ class Client(asyncio.Protocol):
     """A connection, on the server's side. While a read waits, what comes behind it waits, too."""
 
     def __init__(self, server: "Server", transport: Transport) -> None:
-        self.name = ""
         self.transport = transport
         self._server = server
         self._reader = hiredis.Reader()
@@ -64,8 +85,7 @@ class Client(asyncio.Protocol):
     def _go_on(self) -> None:
         answers = []
         while self._commands and self.blocked is None:
-            words = self._commands.pop(0)
-            answer = self._answer(words)
+            answer = self._answer(self._commands.pop(0))
             if self.blocked is None:
                 answers.append(packed(answer))
         if answers:
@@ -73,10 +93,9 @@ class Client(asyncio.Protocol):
         self._server.serve_blocked()
 
     def _answer(self, words: list[bytes]) -> Any:
-        name = words[0].upper()
         try:
-            answer = self._server.ask(self, name, words)
-            if answer is None and name in (b"XREAD", b"XREADGROUP") and (wait := block_of(words)) is not None:
+            answer = self._server.ask(words)
+            if answer is None and words[0] in READS and (wait := Read.of(words).block) is not None:
                 self._block(words, wait / 1000)
         except Answer as error:
             if str(error).startswith("ERR"):  # gischat asks nothing wrong
@@ -86,8 +105,8 @@ class Client(asyncio.Protocol):
 
     def _block(self, words: list[bytes], seconds: float) -> None:
         self.blocked = words
-        self._server.blocked[self] = streams_of(words)[0]
-        self._timeout = self._server.loop.call_later(seconds, self._time_out)
+        self._server.blocked[self] = [key for key, _ in Read.of(words).streams]
+        self._timeout = self._server.loop.call_later(seconds, self.finish, None)
 
     def _unblock(self) -> None:
         if self.blocked is not None:
@@ -95,11 +114,8 @@ class Client(asyncio.Protocol):
             self._server.blocked.pop(self, None)
             self._timeout.cancel()
 
-    def _time_out(self) -> None:
-        self.finish(None)
-
     def finish(self, answer: Any) -> None:
-        """Answers a read that has waited."""
+        """Answer a read that has waited."""
         self._unblock()
         self.transport.write(b"*-1\r\n" if answer is None else packed(answer))
         self._go_on()
@@ -108,28 +124,23 @@ class Client(asyncio.Protocol):
 class Server:
     """One Redis, of which each start is a process of its own."""
 
-    def __init__(self, loop: Loop, network: Network, name: str = "redis") -> None:
+    def __init__(self, loop: Loop, network: Network) -> None:
         self.loop = loop
-        self.name = name
         self.lag = 0.0  # seconds that its clock is behind
-        self.data = Data(self._milliseconds)
+        self.data = Data(lambda: (EPOCH + loop.time() - self.lag) * 1000)
         self.blocked: dict[Client, list[bytes]] = {}
         self.clients: list[Client] = []
-        self.commands = 0
         self.is_being_killed = asyncio.Lock()
         self._loaded: set[bytes] = set()
         self._network = network
         self.start()
 
-    def _milliseconds(self) -> float:
-        return (EPOCH + self.loop.time() - self.lag) * 1000
-
     def start(self) -> None:
-        self.process = Process(self.name)
-        self._network.listen(self.name, self.process, self._accept)
+        self.process = Process("redis")
+        self._network.listen("redis", self.process, self._accept)
 
     def kill(self) -> None:
-        self._network.stop_listening(self.name)
+        self._network.stop_listening("redis")
         self.loop.kill(self.process)
         self._network.lose_process(self.process)
         self.blocked.clear()
@@ -141,23 +152,20 @@ class Server:
         self.clients.append(client)
         return client
 
-    def ask(self, client: Client, name: bytes, words: list[bytes]) -> Any:
-        self.commands += 1
-        if name == b"EVALSHA":
-            if words[1] not in self._loaded:
-                raise Answer("NOSCRIPT No matching script. Please use EVAL.")
-            return _scripts.run(self.data, words[1], integer(words[2]), words[3:])
-        if name == b"EVAL":
-            return _scripts.run(self.data, self._load(words[1]), integer(words[2]), words[3:])
-        if name == b"SCRIPT" and words[1].upper() == b"LOAD":
-            return self._load(words[2])
-        if name == b"PING":
-            return Status(b"PONG")
-        if name == b"SELECT" and words[1] == b"0":
-            return OK
-        if name == b"CLIENT" and words[1].upper() == b"SETNAME":
-            client.name = words[2].decode()
-            return OK
+    def ask(self, words: list[bytes]) -> Any:
+        match words:
+            case b"EVALSHA", digest, count, *arguments:
+                if digest not in self._loaded:
+                    raise Answer("NOSCRIPT No matching script. Please use EVAL.")
+                return _scripts.run(self.data.ask, digest, integer(count), arguments)
+            case b"EVAL", text, count, *arguments:
+                return _scripts.run(self.data.ask, self._load(text), integer(count), arguments)
+            case b"SCRIPT", b"LOAD", text:
+                return self._load(text)
+            case (b"PING",):
+                return Status(b"PONG")
+            case (b"SELECT", b"0") | (b"CLIENT", b"SETNAME", _):
+                return OK
         return self.data.ask(words)
 
     def _load(self, text: bytes) -> bytes:
@@ -166,14 +174,11 @@ class Server:
         return digest
 
     def flush(self) -> None:
-        self.process.context.run(self._flush)
-
-    def _flush(self) -> None:
         self.data.flush()
-        self.serve_blocked()
+        self.process.context.run(self.serve_blocked)
 
     def serve_blocked(self) -> None:
-        """Answers the reads that wait for what has come, in the order in which they began."""
+        """Answer the reads that wait for what has come, in the order in which they began."""
         while touched := self.data.touched:
             self.data.touched = set()
             for client, keys in list(self.blocked.items()):

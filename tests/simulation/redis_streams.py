@@ -1,251 +1,199 @@
-"""The commands of streams: see `redis_data`. A read that waits is served by the server, which asks again."""
+"""The commands of streams. A read that waits is served by the server, which asks again."""
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
-from tests.simulation.redis_data import MANY, OK, Arguments, Data, command, integer
-from tests.simulation.redis_types import (
-    Answer,
-    Group,
-    Id,
-    Pending,
-    Status,
-    Stream,
-    range_ends,
-    read_id,
-    written,
-)
-
-Entries = list[list[Any]]
+from tests.simulation.redis_types import FIRST, LAST, OK, Answer, Group, Id, Keys, Pending, Status, Stream, integer
 
 
-def _shown(stream: Stream, ids: list[Id]) -> Entries:
-    return [[written(id), stream.entries[id]] for id in ids]
+class Read(NamedTuple):
+    """The arguments of XREAD and XREADGROUP."""
+
+    count: int | None
+    block: int | None  # milliseconds
+    streams: list[tuple[bytes, bytes]]  # keys and places
+
+    @classmethod
+    def of(cls, words: Sequence[bytes]) -> Self:
+        middle = words.index(b"STREAMS")
+        head, rest = words[:middle], words[middle + 1 :]
+        count, block = (integer(head[head.index(name) + 1]) if name in head else None for name in (b"COUNT", b"BLOCK"))
+        half = len(rest) // 2
+        return cls(count, block, list(zip(rest[:half], rest[half:], strict=True)))
 
 
-def _group(data: Data, key: bytes, name: bytes, what: str = "", missing: str = "") -> tuple[Stream, Group]:
-    """The group; `what` and `missing` end the words, or are them, of what is answered when there is none."""
-    stream = data.get(key, Stream)
-    if stream is None and missing:
-        raise Answer(missing)
-    group = stream.groups.get(name) if stream is not None else None
-    if group is None:
-        raise Answer(f"NOGROUP No such key '{key.decode()}' or consumer group '{name.decode()}'{what}")
-    return stream, group
+class Streams(Keys):
+    def do_xadd(self, key: bytes, *words: bytes) -> bytes:
+        longest = None
+        if words[:2] == (b"MAXLEN", b"~"):
+            longest, words = words[2], words[3:]
+        place, *fields = words
+        assert place == b"*", words
+        stream = self.made(key, Stream)
+        stream.last = max((self.now(), 0), (stream.last[0], stream.last[1] + 1))
+        stream.entries[stream.last] = fields
+        if longest is not None:
+            _trim(stream, integer(longest))
+        self.touched.add(key)
+        return _written(stream.last)
 
+    def do_xlen(self, key: bytes) -> int:
+        return len(self.read(key, Stream).entries)
 
-@command("XADD", 4, MANY)
-def _xadd(data: Data, words: Arguments) -> bytes:
-    key, *rest = words
-    most = None
-    if rest[0].upper() == b"MAXLEN":
-        if rest[1] != b"~":
-            raise Answer("ERR this model knows MAXLEN ~ only")
-        most, rest = integer(rest[2]), rest[3:]
-    place, *fields = rest
-    if place != b"*" or not fields or len(fields) % 2:
-        raise Answer("ERR wrong number of arguments for 'xadd' command")
-    stream = data.made(key, Stream)
-    now = data.now()
-    id = (now, 0) if (now, 0) > stream.last else (stream.last[0], stream.last[1] + 1)
-    stream.add(id, fields)
-    if most is not None:
-        stream.trim(most)
-    data.touched.add(key)
-    return written(id)
+    def do_xdel(self, key: bytes, place: bytes) -> int:
+        return int(self.read(key, Stream).entries.pop(_id(place), None) is not None)
 
+    def do_xtrim(self, key: bytes, how: bytes, sign: bytes, length: bytes) -> int:
+        assert (how, sign) == (b"MAXLEN", b"=")
+        return _trim(self.read(key, Stream), integer(length))
 
-@command("XLEN", 1)
-def _xlen(data: Data, words: Arguments) -> int:
-    stream = data.get(words[0], Stream)
-    return 0 if stream is None else len(stream.ids)
+    def do_xrange(self, key: bytes, first: bytes, last: bytes, *count: bytes) -> list[Any]:
+        stream = self.read(key, Stream)
+        low, high = _ends(first, last)
+        return _shown(stream, islice((id for id in stream.entries if low <= id <= high), _count(count)))
 
+    def do_xrevrange(self, key: bytes, last: bytes, first: bytes, *count: bytes) -> list[Any]:
+        stream = self.read(key, Stream)
+        low, high = _ends(first, last)
+        return _shown(stream, islice((id for id in reversed(stream.entries) if low <= id <= high), _count(count)))
 
-@command("XDEL", 2)
-def _xdel(data: Data, words: Arguments) -> int:
-    stream = data.get(words[0], Stream)
-    return 0 if stream is None else int(stream.remove(read_id(words[1])))
+    def _group(self, key: bytes, name: bytes, missing: str = "") -> tuple[Stream, Group]:
+        """The group; `missing` is the error of this command where there is no key."""
+        stream = self.get(key, Stream)
+        if stream is None and missing:
+            raise Answer(missing)
+        if stream is None or name not in stream.groups:
+            raise Answer(f"NOGROUP No such key '{key.decode()}' or consumer group '{name.decode()}'")
+        return stream, stream.groups[name]
 
-
-@command("XTRIM", 4)
-def _xtrim(data: Data, words: Arguments) -> int:
-    key, how, sign, length = words
-    if how.upper() != b"MAXLEN" or sign != b"=":
-        raise Answer("ERR this model knows MAXLEN = only")
-    stream = data.get(key, Stream)
-    if integer(length) < 0:
-        raise Answer("ERR The MAXLEN argument must be >= 0.")
-    return 0 if stream is None else stream.trim(integer(length))
-
-
-def _count(words: Arguments) -> int:
-    if not words:
-        return MANY
-    if words[0].upper() != b"COUNT":
-        raise Answer("ERR syntax error")
-    return integer(words[1])
-
-
-@command("XRANGE", 3, 5)
-def _xrange(data: Data, words: Arguments) -> Entries:
-    stream = data.get(words[0], Stream)
-    ends = range_ends(words[1], words[2])
-    return [] if stream is None else _shown(stream, stream.between(*ends)[: _count(words[3:])])
-
-
-@command("XREVRANGE", 3, 5)
-def _xrevrange(data: Data, words: Arguments) -> Entries:
-    stream = data.get(words[0], Stream)
-    ends = range_ends(words[2], words[1])
-    return [] if stream is None else _shown(stream, stream.between(*ends)[::-1][: _count(words[3:])])
-
-
-@command("XGROUP", 3, 6)
-def _xgroup(data: Data, words: Arguments) -> Status | int:
-    what, key, name, *rest = words
-    if what.upper() == b"CREATE":
-        if rest[1:] and rest[1].upper() != b"MKSTREAM":
-            raise Answer("ERR syntax error")
-        stream = data.made(key, Stream) if rest[1:] else data.get(key, Stream)
+    def do_xgroup(self, what: bytes, key: bytes, name: bytes, *rest: bytes) -> Status | int:
+        missing = "ERR The XGROUP subcommand requires the key to exist."
+        if what == b"DELCONSUMER":
+            (consumer,) = rest
+            _, group = self._group(key, name, missing)
+            lost = [id for id, pending in group.pending.items() if pending.consumer == consumer]
+            for id in lost:
+                del group.pending[id]
+            group.consumers.pop(consumer, None)
+            return len(lost)
+        assert what == b"CREATE"
+        place, *options = rest
+        stream = self.made(key, Stream) if options == [b"MKSTREAM"] else self.get(key, Stream)
         if stream is None:
-            raise Answer("ERR The XGROUP subcommand requires the key to exist.")
+            raise Answer(missing)
         if name in stream.groups:
             raise Answer("BUSYGROUP Consumer Group name already exists")
-        stream.groups[name] = Group(stream.last if rest[0] == b"$" else read_id(rest[0]))
+        stream.groups[name] = Group(stream.last if place == b"$" else _id(place))
         return OK
-    if what.upper() != b"DELCONSUMER":
-        raise Answer("ERR unknown subcommand")
-    _, group = _group(data, key, name, missing="ERR The XGROUP subcommand requires the key to exist.")
-    lost = [id for id, pending in group.pending.items() if pending.consumer == rest[0]]
-    for id in lost:
-        del group.pending[id]
-    group.consumers.pop(rest[0], None)
-    return len(lost)
 
+    def do_xinfo(self, what: bytes, key: bytes, name: bytes) -> list[list[Any]]:
+        assert what == b"CONSUMERS"
+        _, group = self._group(key, name, "ERR no such key")
+        held = [pending.consumer for pending in group.pending.values()]
+        now = self.now()
+        return [
+            [b"name", name, b"pending", held.count(name), b"idle", now - seen, b"inactive", now - seen]
+            for name, seen in sorted(group.consumers.items())
+        ]
 
-@command("XINFO", 3)
-def _xinfo(data: Data, words: Arguments) -> list[list[Any]]:
-    _, group = _group(data, words[1], words[2], missing="ERR no such key")
-    if words[0].upper() != b"CONSUMERS":
-        raise Answer("ERR unknown subcommand")
-    held = [pending.consumer for pending in group.pending.values()]
-    now = data.now()
-    return [
-        [b"name", name, b"pending", held.count(name), b"idle", now - seen, b"inactive", now - seen]
-        for name, seen in sorted(group.consumers.items())
-    ]
+    def do_xack(self, key: bytes, name: bytes, place: bytes) -> int:
+        group = self.read(key, Stream).groups.get(name)
+        return int(group is not None and group.pending.pop(_id(place), None) is not None)
 
+    def do_xpending(self, key: bytes, name: bytes, *words: bytes) -> list[list[Any]]:
+        _, group = self._group(key, name)
+        idle = 0
+        if words[0] == b"IDLE":
+            idle, words = integer(words[1]), words[2:]
+        first, last, count, *consumer = words
+        low, high = _ends(first, last)
+        now = self.now()
+        found = [
+            [_written(id), pending.consumer, now - pending.delivered_at, pending.times]
+            for id, pending in sorted(group.pending.items())
+            if low <= id <= high and now - pending.delivered_at >= idle and consumer in ([], [pending.consumer])
+        ]
+        return found[: integer(count)]
 
-@command("XACK", 3)
-def _xack(data: Data, words: Arguments) -> int:
-    stream = data.get(words[0], Stream)
-    group = stream.groups.get(words[1]) if stream is not None else None
-    id = read_id(words[2])
-    return 0 if group is None else int(group.pending.pop(id, None) is not None)
-
-
-@command("XPENDING", 2, 8)
-def _xpending(data: Data, words: Arguments) -> list[list[Any]]:
-    key, name, *rest = words
-    _, group = _group(data, key, name)
-    idle = 0
-    if rest and rest[0].upper() == b"IDLE":
-        idle, rest = integer(rest[1]), rest[2:]
-    if len(rest) not in (3, 4):
-        raise Answer("ERR syntax error")
-    low, high = range_ends(rest[0], rest[1])
-    now = data.now()
-    found = [
-        (id, pending)
-        for id, pending in sorted(group.pending.items())
-        if low <= id <= high and now - pending.delivered_at >= idle and rest[3:] in ([], [pending.consumer])
-    ]
-    return [
-        [written(id), pending.consumer, now - pending.delivered_at, pending.times]
-        for id, pending in found[: integer(rest[2])]
-    ]
-
-
-@command("XCLAIM", 5, MANY)
-def _xclaim(data: Data, words: Arguments) -> list[Any]:
-    key, name, consumer, least_idle, *rest = words
-    stream, group = _group(data, key, name)
-    ids = [read_id(word) for word in rest if b"-" in word]
-    options = [word.upper() for word in rest[len(ids) :]]
-    forces, just_id = b"FORCE" in options, b"JUSTID" in options
-    times = integer(options[options.index(b"RETRYCOUNT") + 1]) if b"RETRYCOUNT" in options else None
-    now = data.now()
-    group.consumers[consumer] = now
-    claimed = []
-    for id in ids:
-        pending = group.pending.get(id)
-        if id not in stream.entries:
-            group.pending.pop(id, None)
-            continue
-        if pending is None:
-            if not forces:
-                continue
-            pending = group.pending[id] = Pending(consumer, 0, 0)
-        elif now - pending.delivered_at < integer(least_idle):
-            continue
-        pending.consumer, pending.delivered_at = consumer, now
-        if times is not None:
-            pending.times = times
-        elif not just_id:
-            pending.times += 1
-        claimed.append(id)
-    return [written(id) for id in claimed] if just_id else _shown(stream, claimed)
-
-
-# Reads; `block` gives the milliseconds that one waits when there is nothing, None for none
-
-
-def block_of(words: Arguments) -> int | None:
-    upper = [word.upper() for word in words[: words.index(b"STREAMS")]]
-    return integer(words[upper.index(b"BLOCK") + 1]) if b"BLOCK" in upper else None
-
-
-def streams_of(words: Arguments) -> tuple[list[bytes], list[bytes]]:
-    """Keys and places."""
-    rest = list(words[words.index(b"STREAMS") + 1 :])
-    half = len(rest) // 2
-    if len(rest) != 2 * half:
-        raise Answer("ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.")
-    return rest[:half], rest[half:]
-
-
-def _count_of(words: Arguments) -> int:
-    upper = [word.upper() for word in words[: words.index(b"STREAMS")]]
-    return integer(words[upper.index(b"COUNT") + 1]) if b"COUNT" in upper else MANY
-
-
-@command("XREAD", 3, MANY)
-def _xread(data: Data, words: Arguments) -> list[Any] | None:
-    count, found = _count_of(words), []
-    for key, place in zip(*streams_of(words), strict=True):
-        stream = data.get(key, Stream)
-        ids = stream.after(read_id(place), count) if stream is not None else []
-        if ids:
-            found.append([key, _shown(stream, ids)])
-    return found or None
-
-
-@command("XREADGROUP", 6, MANY)
-def _xreadgroup(data: Data, words: Arguments) -> list[Any] | None:
-    if words[0].upper() != b"GROUP":
-        raise Answer("ERR syntax error")
-    name, consumer = words[1:3]
-    count, found = _count_of(words), []
-    keys, places = streams_of(words)
-    groups = [_group(data, key, name, " in XREADGROUP with GROUP option") for key in keys]
-    for key, place, (stream, group) in zip(keys, places, groups, strict=True):
-        if place != b">":
-            raise Answer("ERR this model reads new entries only")
-        now = data.now()
+    def do_xclaim(self, key: bytes, name: bytes, consumer: bytes, least_idle: bytes, *words: bytes) -> list[Any]:
+        stream, group = self._group(key, name)
+        ids = [_id(word) for word in words if b"-" in word]
+        options = words[len(ids) :]
+        now = self.now()
         group.consumers[consumer] = now
-        ids = stream.after(group.last, count)
+        claimed = []
         for id in ids:
-            group.pending[id] = Pending(consumer, now, 1)
-        if ids:
-            group.last = ids[-1]
-            found.append([key, _shown(stream, ids)])
-    return found or None
+            if id not in stream.entries:
+                group.pending.pop(id, None)
+                continue
+            if id not in group.pending and b"FORCE" in options:
+                group.pending[id] = Pending(consumer, 0, 0)
+            pending = group.pending.get(id)
+            if pending is None or now - pending.delivered_at < integer(least_idle):
+                continue
+            pending.consumer, pending.delivered_at = consumer, now
+            if b"RETRYCOUNT" in options:
+                pending.times = integer(options[options.index(b"RETRYCOUNT") + 1])
+            elif b"JUSTID" not in options:
+                pending.times += 1
+            claimed.append(id)
+        return [_written(id) for id in claimed] if b"JUSTID" in options else _shown(stream, claimed)
+
+    def do_xread(self, *words: bytes) -> list[Any] | None:
+        read, found = Read.of(words), []
+        for key, place in read.streams:
+            stream, after = self.read(key, Stream), _id(place)
+            if ids := list(islice((id for id in stream.entries if id > after), read.count)):
+                found.append([key, _shown(stream, ids)])
+        return found or None
+
+    def do_xreadgroup(self, _: bytes, name: bytes, consumer: bytes, *words: bytes) -> list[Any] | None:
+        read, found = Read.of(words), []
+        groups = [(key, *self._group(key, name)) for key, _ in read.streams]
+        now = self.now()
+        for key, stream, group in groups:
+            group.consumers[consumer] = now
+            if ids := list(islice((id for id in stream.entries if id > group.last), read.count)):
+                group.pending |= {id: Pending(consumer, now, 1) for id in ids}
+                group.last = ids[-1]
+                found.append([key, _shown(stream, ids)])
+        return found or None
+
+
+def _shown(stream: Stream, ids: Any) -> list[Any]:
+    return [[_written(id), stream.entries[id]] for id in ids]
+
+
+def _trim(stream: Stream, length: int) -> int:
+    dropped = list(stream.entries)[: max(len(stream.entries) - length, 0)]
+    for id in dropped:
+        del stream.entries[id]
+    return len(dropped)
+
+
+def _count(words: tuple[bytes, ...]) -> int | None:
+    assert words[:1] in ((), (b"COUNT",)), words
+    return integer(words[1]) if words else None
+
+
+def _written(id: Id) -> bytes:
+    return b"%d-%d" % id
+
+
+def _id(text: bytes, missing: int = 0) -> Id:
+    """A place as it is written; `missing` stands for a second part that is not given."""
+    milliseconds, dash, sequence = text.partition(b"-")
+    return int(milliseconds), int(sequence) if dash else missing
+
+
+def _ends(first: bytes, last: bytes) -> tuple[Id, Id]:
+    return _end(first, 1), _end(last, -1, LAST[1])
+
+
+def _end(text: bytes, inwards: int, missing: int = 0) -> Id:
+    """An end of a range, which `(` excludes."""
+    if text.startswith(b"("):
+        milliseconds, sequence = _id(text[1:])
+        return milliseconds, sequence + inwards
+    return {b"-": FIRST, b"+": LAST}.get(text) or _id(text, missing)

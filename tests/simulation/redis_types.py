@@ -1,13 +1,13 @@
-"""The values that a Redis holds, as far as gischat uses them; each can be copied, for a moment to come back to."""
+"""The values that a Redis holds, as far as gischat uses them (others are bytes, dict, list and set), and its keys."""
 
-import copy
 import math
-from bisect import bisect_left, bisect_right, insort
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 Id = tuple[int, int]
-ZERO: Id = (0, 0)
-LAST: Id = (2**64 - 1, 2**64 - 1)
+FIRST, LAST = (0, 0), (2**64 - 1, 2**64 - 1)
 
 
 class Answer(Exception):
@@ -18,64 +18,23 @@ class Status(bytes):
     """An answer in one word, such as OK."""
 
 
-WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"
+OK = Status(b"OK")
 
 
-class SortedSet:
-    """Members by score, then by their bytes."""
+class SortedSet(dict[bytes, float]):
+    """Scores by member."""
 
-    def __init__(self) -> None:
-        self.scores: dict[bytes, float] = {}
-        self.order: list[tuple[float, bytes]] = []
+    def ordered(self) -> list[bytes]:
+        return sorted(self, key=lambda member: (self[member], member))
 
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def copy(self) -> "SortedSet":
-        other = SortedSet()
-        other.scores, other.order = self.scores.copy(), self.order.copy()
-        return other
-
-    def add(self, member: bytes, score: float) -> bool:
-        """Whether it is new."""
-        before = self.scores.get(member)
-        if before is not None:
-            del self.order[bisect_left(self.order, (before, member))]
-        self.scores[member] = score
-        insort(self.order, (score, member))
-        return before is None
-
-    def remove(self, member: bytes) -> bool:
-        score = self.scores.pop(member, None)
-        if score is None:
-            return False
-        del self.order[bisect_left(self.order, (score, member))]
-        return True
-
-    def by_score(self, least: bytes, most: bytes) -> list[bytes]:
-        low, excludes_low = _bound(least)
-        high, excludes_high = _bound(most)
-        members = [member for score, member in self.order if low <= score <= high]
-        return [
-            member
-            for member in members
-            if not ((excludes_low and self.scores[member] == low) or (excludes_high and self.scores[member] == high))
-        ]
+    def between(self, least: bytes, most: bytes) -> list[bytes]:
+        low, high = _bound(least, math.inf), _bound(most, -math.inf)
+        return [member for member in self.ordered() if low <= self[member] <= high]
 
 
-def _bound(text: bytes) -> tuple[float, bool]:
-    excludes = text.startswith(b"(")
-    return number(text[excludes:]), excludes
-
-
-def number(text: bytes) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise Answer("ERR min or max is not a float") from None
-    if math.isnan(value):
-        raise Answer("ERR value is not a valid float")
-    return value
+def _bound(text: bytes, towards: float) -> float:
+    """A bound of scores, which `(` excludes."""
+    return math.nextafter(float(text[1:]), towards) if text.startswith(b"(") else float(text)
 
 
 @dataclass(slots=True)
@@ -96,86 +55,72 @@ class Group:
     consumers: dict[bytes, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
 class Stream:
-    """Entries by place."""
+    """Entries by id, which only grow."""
 
-    def __init__(self) -> None:
-        self.ids: list[Id] = []
-        self.entries: dict[Id, list[bytes]] = {}
-        self.last: Id = ZERO
-        self.groups: dict[bytes, Group] = {}
+    entries: dict[Id, list[bytes]] = field(default_factory=dict)
+    last: Id = FIRST
+    groups: dict[bytes, Group] = field(default_factory=dict)
 
-    def copy(self) -> "Stream":
-        other = Stream()
-        other.ids, other.entries, other.last = self.ids.copy(), self.entries.copy(), self.last
-        for name, group in self.groups.items():
-            pending = {id: copy.copy(one) for id, one in group.pending.items()}
-            other.groups[name] = Group(group.last, pending, group.consumers.copy())
+
+class Keys:
+    """The keys of one Redis. `clock` gives the milliseconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.keys: dict[bytes, Any] = {}
+        self.expires: dict[bytes, int] = {}
+        self.touched: set[bytes] = set()  # streams that were added to, or have gone, since the blocked were served
+
+    def copy(self) -> Self:
+        other = type(self)(self.clock)
+        other.keys, other.expires = pickle.loads(pickle.dumps((self.keys, self.expires)))
         return other
 
-    def add(self, id: Id, fields: list[bytes]) -> None:
-        self.ids.append(id)
-        self.entries[id] = fields
-        self.last = id
+    def now(self) -> int:
+        return int(self.clock())
 
-    def remove(self, id: Id) -> bool:
-        if self.entries.pop(id, None) is None:
-            return False
-        del self.ids[bisect_left(self.ids, id)]
-        return True
+    def has(self, key: bytes) -> bool:
+        if self.expires.get(key, math.inf) <= self.now():
+            self.drop(key)
+        return key in self.keys
 
-    def trim(self, length: int) -> int:
-        dropped = self.ids[: max(len(self.ids) - length, 0)]
-        for id in dropped:
-            del self.entries[id]
-        del self.ids[: len(dropped)]
-        return len(dropped)
+    def get(self, key: bytes, kind: type) -> Any:
+        """The value of a key, None where there is none."""
+        value = self.keys[key] if self.has(key) else None
+        if value is not None and type(value) is not kind:
+            raise Answer("WRONGTYPE Operation against a key holding the wrong kind of value")
+        return value
 
-    def between(self, first: Id, last: Id) -> list[Id]:
-        return self.ids[bisect_left(self.ids, first) : bisect_right(self.ids, last)]
+    def read(self, key: bytes, kind: type) -> Any:
+        """The value of a key, an empty one where there is none."""
+        value = self.get(key, kind)
+        return kind() if value is None else value
 
-    def after(self, id: Id, count: int) -> list[Id]:
-        place = bisect_right(self.ids, id)
-        return self.ids[place : place + count]
+    def made(self, key: bytes, kind: type) -> Any:
+        """The value of a key, made where there is none."""
+        self.keys[key] = value = self.read(key, kind)
+        return value
+
+    def drop(self, key: bytes) -> bool:
+        self.expires.pop(key, None)
+        self.touched.add(key)
+        return self.keys.pop(key, None) is not None
+
+    def tidy(self, key: bytes) -> None:
+        """Redis keeps no empty collections, but empty streams."""
+        if not self.keys.get(key, True):
+            self.drop(key)
+
+    def flush(self) -> None:
+        self.touched.update(self.keys)
+        self.keys.clear()
+        self.expires.clear()
 
 
-def written(id: Id) -> bytes:
-    return b"%d-%d" % id
-
-
-def read_id(text: bytes, missing: int = 0) -> Id:
-    """A place as it is written; `missing` stands for a second part that is not given."""
-    if text == b"-":
-        return ZERO
-    if text == b"+":
-        return LAST
-    milliseconds, dash, sequence = text.partition(b"-")
+def integer(text: bytes) -> int:
     try:
-        return int(milliseconds), int(sequence) if dash else missing
+        return int(text)
     except ValueError:
-        raise Answer("ERR Invalid stream ID specified as stream command argument") from None
-
-
-def range_ends(first: bytes, last: bytes) -> tuple[Id, Id]:
-    """The ends of a range, of which `(` excludes one."""
-    if first.startswith(b"("):
-        milliseconds, sequence = read_id(first[1:])
-        low = (milliseconds, sequence + 1)
-    else:
-        low = read_id(first)
-    if last.startswith(b"("):
-        milliseconds, sequence = read_id(last[1:])
-        return low, (milliseconds, sequence - 1) if sequence else (milliseconds - 1, LAST[1])
-    return low, read_id(last, LAST[1])
-
-
-Value = bytes | dict[bytes, bytes] | list[bytes] | set[bytes] | SortedSet | Stream
-
-
-def copied(value: Value) -> Value:
-    return value if isinstance(value, bytes) else value.copy()
-
-
-def is_empty(value: Value) -> bool:
-    """Redis keeps no empty collections, but empty streams."""
-    return not isinstance(value, bytes | Stream) and not len(value)
+        raise Answer("ERR value is not an integer or out of range") from None

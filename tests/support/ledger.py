@@ -6,9 +6,8 @@ present receives it once, or its sender is told that it was not sent.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +22,8 @@ class Sent:
 
 @dataclass(slots=True)
 class Heard:
-    """The messages of one receiver: ids in the order of their first arrival."""
+    """The messages of one receiver."""
 
-    order: list[str] = field(default_factory=list)
     times: Counter[str] = field(default_factory=Counter)
     last: Counter[str] = field(default_factory=Counter)  # by sender, the number of its latest message
     overtaken: list[str] = field(default_factory=list)  # arrived after a later message of the same sender
@@ -47,29 +45,6 @@ class Balance:
 
     def __str__(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(self).items())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """Differences between a channel's list of users and its registered clients; all but `registered` must be zero."""
-
-    registered: int
-    missing: int  # nicknames of present clients that are not in the list
-    strange: int  # nicknames in the list without a present client
-    doubled: int  # nicknames that are in the list more than once
-
-    @classmethod
-    def compare(cls, there: Collection[str], told: Sequence[str]) -> Self:
-        return cls(
-            registered=len(there),
-            missing=len(set(there) - set(told)),
-            strange=len(set(told) - set(there)),
-            doubled=len(told) - len(set(told)),
-        )
-
-    @property
-    def are_right(self) -> bool:
-        return not (self.missing or self.strange or self.doubled)
 
 
 class Ledger:
@@ -131,10 +106,9 @@ class Ledger:
             self._echoes[id] -= 1
             return
         heard.times[id] += 1
-        if heard.times[id] == 1:
-            heard.order.append(id)
-            if id not in self._sent_again or receiver != self.sent[id].sender:  # an echo keeps no order
-                self._check_order(heard, id)
+        is_echo = id in self._sent_again and receiver == self.sent[id].sender  # it keeps no order
+        if heard.times[id] == 1 and not is_echo:
+            self._check_order(heard, id)
         self.delivered.add(id)
 
     def _check_order(self, heard: Heard, id: str) -> None:
@@ -190,10 +164,6 @@ class Ledger:
 
     def contradicted(self) -> set[str]:
         return (self.delivered & self._refused) - self._sent_again
-
-    def orders(self) -> dict[str, list[str]]:
-        """Receiver -> ids in the order of their first arrival."""
-        return {receiver: list(heard.order) for receiver, heard in self._heard.items()}
 
     def balance(self) -> Balance:
         nowhere = {id for id in self.sent if id not in self.delivered and id not in self._refused}

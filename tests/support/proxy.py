@@ -48,7 +48,6 @@ class Proxy:
         self._to_client: Which | None = None
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
-        self.delay = 0.0  # seconds, for each chunk of bytes and direction
         self.port = 0
 
     async def __aenter__(self) -> "Proxy":
@@ -119,8 +118,6 @@ class Proxy:
             while data := await reader.read(2**16):
                 if to_server and (found := _NAMED.search(data)):
                     link.name = found[1].decode()
-                if self.delay:
-                    await asyncio.sleep(self.delay)
                 while (hole := self._to_server if to_server else self._to_client) and hole(link):
                     await self._changed.wait()
                 writer.write(data)
