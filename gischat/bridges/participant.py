@@ -187,8 +187,11 @@ class Participant:
                 intact.ask(asyncio.get_running_loop().time())
                 try:
                     renewal = await self.broker.presence.renew_lease(channel, self._timings.lease)
-                except REDIS_FAULTS as error:
+                except RedisError as error:  # a key of this channel may be damaged, which must not affect the others
                     log.debug("a lease could not be renewed: %s", described(error))
+                    continue
+                except REDIS_FAULTS as error:
+                    log.debug("no lease could be renewed: %s", described(error))
                     break
                 now = asyncio.get_running_loop().time()
                 if not intact.answer(renewal, self._caught_up_at[channel], now):

@@ -47,6 +47,7 @@ async def test_readers_of_an_outbox_pass_foreign_entries(
         await junk(wire, key, *"axbxcxdxexfxg1")  # as many fields as a publication has
     last = [await junk(wire, key) for _ in range(4)][-1]
     # A front that is there skips them, and is told where it is
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         ((_, entries),) = await OutboxReader(wire.settings, [CHANNEL], wire.redis).read({CHANNEL: b"0-0"})
     assert [one.publication.body for one in entries if not one.publication.is_foreign] == texts
