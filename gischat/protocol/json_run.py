@@ -11,7 +11,7 @@ random mark, brackets that close the run's first stack down to the base, an item
 stack. If that is valid, and the whole stand-in is within one member's value, then so it is with the run in its place:
 
 - Before the run there is no other stack: the closing brackets would not match it, or the item not the base.
-- It is not in a string: the mark's quotation mark would end the string, and letters would follow.
+- It is not in a string: the mark's quotation mark would end the string, and a letter or digit would follow.
   (The mark is not behind a backslash, but behind a comma.)
 - What follows it is parsed in the same state.
 - The base is neither closed nor outside of the value, since the stand-in has commas there.
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 import msgspec
 
 MAX_DEPTH = 12  # of the stack, and of what a piece opens and closes; from the base on, GeoJSON's geometries need 8
-SEARCHES = 16  # for a stack, without pieces that need none: a search takes longer than the check of a piece
+CREDIT = 16  # bounds searches for stacks, which take longer than checks: each costs 2, a piece that needs none earns 1
 
 _BRACKETS = b"[]{}"
 _OTHERS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
@@ -37,12 +37,12 @@ _scan = msgspec.json.Decoder(msgspec.Raw).decode
 class JsonRun:
     """Consecutive pieces in an array or object of the second level or below."""
 
-    __slots__ = ("_first", "_last", "_like", "_searches")
+    __slots__ = ("_credit", "_first", "_last", "_like")
 
     def __init__(self) -> None:
         self._first = self._last = b""  # the stacks before the first piece and after the last, from the base on
         self._like = b""  # the text at the last cut: at others like it, the stack is probably the same
-        self._searches = SEARCHES  # that are left
+        self._credit = CREDIT
 
     def begin(self, text: bytearray) -> int:
         """Begin the run at a cut in the message's first bytes; returns its place, or 0 if there is none."""
@@ -56,10 +56,10 @@ class JsonRun:
         """Extend the run as far as a cut in `data`, which follows it; returns its place, or 0 if that is no part."""
         cut = data.rfind(self._like) + 2
         if cut >= 2 and self._is_part(data[:cut], self._last):
-            self._searches += 1
+            self._credit += 1
             return cut
-        self._searches -= 2
-        for cut, stack in _cuts(data, self._last) if self._searches > 0 else ():
+        self._credit -= 2
+        for cut, stack in _cuts(data, self._last) if self._credit > 0 else ():
             if self._is_part(data[:cut], stack):
                 self._end_at(data, cut, stack)
                 return cut
