@@ -3,10 +3,12 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
 from gischat.front.channel.fanout import AT_ONCE, BROKEN, Fanout, Send
+from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.transport.frames import PIECE_BYTES, text_frame
 from tests.gischat.front.fakes import frames_in
 from tests.gischat.front.scene import Scene, Start, close_frame
@@ -246,3 +248,15 @@ def together(people: list[Scene]) -> Fanout:
         scene.connection._fanout = audience
         audience.add(scene.connection)
     return audience
+
+
+async def test_a_layer_is_converted_once_for_all_readers_of_events() -> None:
+    encoder, audience, converted = EventEncoder(), Fanout(), list[bytes]()
+    for number in range(3 * AT_ONCE):
+        reader = Scripted(cast("Send", number), is_event_stream=True)
+        reader.write = lambda data: converted.append(encoder.encode(data))  # type: ignore[method-assign]
+        audience.add(reader)
+    audience.send(text_frame(b'{"type":"geojson","id":"%b"}' % (b"x" * PIECE_BYTES)))
+    while len(converted) < 3 * AT_ONCE:
+        await asyncio.sleep(0)
+    assert len({id(events) for events in converted}) == 1
