@@ -34,7 +34,7 @@ def event(body: bytes) -> bytes:
 
 
 class EventEncoder:
-    """Converts frames to events, once for many readers, in one turn of the loop or in consecutive ones (see `Fanout`)."""
+    """Converts frames to events, once for all readers in one turn of the loop, or consecutive ones (see `Fanout`)."""
 
     def __init__(self) -> None:
         # By frames' identity: frames, which so stay, and events. Dropped soon, because they may be large.
