@@ -260,3 +260,13 @@ async def test_a_layer_is_converted_once_for_all_readers_of_events() -> None:
     while len(converted) < 3 * AT_ONCE:
         await asyncio.sleep(0)
     assert len({id(events) for events in converted}) == 1
+
+
+async def test_a_client_that_is_behind_gets_a_layer_before_its_connection_fails(start: Start) -> None:
+    audience = (last := start(max_unread=10**7)).audience
+    for number in range(AT_ONCE):
+        audience.add(Scripted(cast("Send", number)))
+    together([last])
+    audience.send(layer := text_frame(bytes(PIECE_BYTES)))
+    last.connection.fail(1007, "A text must be UTF-8.")
+    assert await asyncio.wait_for(last.client.receive(len(layer)), DEADLINE) == layer
