@@ -27,13 +27,19 @@ ENQUEUED, FULL, STATE_LOST, DAMAGED = (
 
 @dataclass(slots=True)
 class Asked:
-    """An enqueued job: the test sets Redis's answer in `taken`."""
+    """An enqueued job: the test gives Redis's answer."""
 
     channel: str
     lane: Lane
     job: Job
     taken: "asyncio.Future[EnqueueResult]"
     preceding: str = ""
+
+    def answer(self, answer: EnqueueResult | Exception) -> None:
+        if isinstance(answer, Exception):
+            self.taken.set_exception(answer)
+        else:
+            self.taken.set_result(answer)
 
 
 @dataclass(slots=True)

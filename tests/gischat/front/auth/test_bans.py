@@ -37,11 +37,7 @@ def test_addresses_in_a_banned_network_are_banned(banned: str, addresses: list[s
     # Then only addresses in the network are banned
     assert [found.subject for found in map(bans.of_address, addresses) if found] == [banned] * len(addresses)
     assert [bans.of_address(other) for other in others] == [None] * len(others)
-
-
-@pytest.mark.parametrize("address", ["", "unknown", "/run/socket", "203.0.113.7.8", "<b>"])
-def test_an_invalid_address_is_not_banned(address: str) -> None:
-    assert Bans([ban("203.0.113.0/24")]).of_address(address) is None
+    assert [bans.of_address(invalid) for invalid in ("", "unknown", "/run/socket", "203.0.113.7.8")] == [None] * 4
 
 
 def test_an_expired_ban_has_no_effect() -> None:
@@ -54,15 +50,11 @@ def message(type_: str, **content: Any) -> Message:
     return MessageParser(settings()).parse(json.dumps(sample(type_, **content)))
 
 
-@pytest.mark.parametrize(
-    ("type_", "field"),
-    [("text", "author"), ("image", "author"), ("script", "author"), ("like", "liker_author"), ("newcomer", "newcomer")],
-)
-@pytest.mark.parametrize("nickname", ["jane", "JANE", "Jane"])
-def test_a_banned_nickname_cannot_write_in_any_case(type_: str, field: str, nickname: str) -> None:
+@pytest.mark.parametrize(("type_", "field"), [("text", "author"), ("like", "liker_author"), ("newcomer", "newcomer")])
+def test_a_banned_nickname_cannot_write_in_any_case(type_: str, field: str) -> None:
     bans = Bans([ban("Jane", reason="Be kind.")])
     with pytest.raises(Unavailable, match=r"is banned until .* UTC\. Be kind\.$"):
-        bans.check(message(type_, **{field: nickname}))
+        bans.check(message(type_, **{field: "JANE"}))
     bans.check(message(type_, **{field: "janet"}))
 
 

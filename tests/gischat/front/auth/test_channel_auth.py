@@ -9,7 +9,6 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from gischat.broker.access_keys import access_key, new_secret
 from gischat.front.auth.access_keys import has_wrong_key, key_of, take_from_path
 from gischat.front.auth.channel_auth import INVALID_TOKEN, WRONG_KEY, ChannelAuth
-from tests.support.contract import CANARY
 from tests.support.settings import settings
 
 PRIVATE = "Été à la mer"
@@ -30,35 +29,20 @@ def request(*, query: str = "", authorization: str | None = None) -> HTTPServerR
     return HTTPServerRequest(start_line=line, headers=headers)
 
 
-def test_a_channel_without_a_token_is_open(access: ChannelAuth) -> None:
-    assert not access.is_private("QGIS")
-    assert access.denial("QGIS", request()) is None
-    assert access.denial("QGIS", request(query="token=wrong")) is None
-
-
 @pytest.mark.parametrize("token", ["s3cret:of+ours", "clé 鍵"])
 def test_each_token_of_a_channel_opens_it_in_a_header_or_in_the_query(access: ChannelAuth, token: str) -> None:
-    assert access.is_private(PRIVATE)
+    assert (access.is_private(PRIVATE), access.is_private("QGIS")) == (True, False)
     assert access.denial(PRIVATE, request(query=f"after=x&token={quote(token)}")) is None
     assert access.denial(PRIVATE, request(authorization=f"Bearer {token}")) is None
     assert access.denial(PRIVATE, request(authorization=f"bearer  {token} ")) is None
-
-
-def test_a_proxys_own_header_does_not_interfere(access: ChannelAuth) -> None:
-    assert access.denial("Other", request(query="token=another", authorization="Basic amFuZTpzZWNyZXQ=")) is None
+    # A proxy's own header does not interfere
+    asked = request(query=f"token={quote(token)}", authorization="Basic amFuZTpzZWNyZXQ=")
+    assert access.denial(PRIVATE, asked) is None
 
 
 @pytest.mark.parametrize(
     ("query", "authorization"),
-    [
-        ("", None),
-        ("token=", None),
-        ("Token=another", None),
-        ("", "Bearer"),
-        ("", "Bearer "),
-        ("", "another"),
-        ("", "Basic another"),
-    ],
+    [("", None), ("token=", None), ("Token=another", None), ("", "Bearer "), ("", "another"), ("", "Basic another")],
 )
 def test_without_a_token_the_answer_asks_for_one(access: ChannelAuth, query: str, authorization: str | None) -> None:
     denial = access.denial("Other", request(query=query, authorization=authorization))
@@ -82,18 +66,6 @@ def test_a_wrong_token_is_refused(access: ChannelAuth, token: str) -> None:
 def test_a_request_counts_as_one_guess(access: ChannelAuth) -> None:
     assert access.denial("Other", request(query="token=another&token=wrong")) is not None
     assert access.denial("Other", request(authorization="Bearer wrong another")) is not None
-
-
-def test_a_wrong_token_is_logged_without_its_text(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
-    access.denial("Other", request(query=f"token={CANARY}"))
-    access.denial("Other", request(authorization=f"Bearer {CANARY}"))
-    assert [vars(record)["channel"] for record in caplog.records] == ["Other"] * 2
-    assert CANARY not in "".join(str(vars(record)) for record in caplog.records)
-
-
-def test_a_missing_token_is_not_logged(access: ChannelAuth, caplog: pytest.LogCaptureFixture) -> None:
-    access.denial("Other", request())
-    assert caplog.records == []
 
 
 # Keys in URLs

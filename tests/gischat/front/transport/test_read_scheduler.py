@@ -42,18 +42,6 @@ async def test_a_turn_of_the_loop_is_shared_by_all_connections() -> None:
 
 
 @virtual_time
-async def test_connections_of_an_address_have_turns_in_order() -> None:
-    turns = ReadScheduler()
-    queue = Queue(turns)
-    for _ in range(3):
-        await queue.add("mallory")
-    assert not turns.try_acquire("mallory")
-    assert turns.try_acquire("jane")
-    await queue.all()
-    assert turns.try_acquire("mallory")
-
-
-@virtual_time
 async def test_addresses_take_turns_whatever_the_number_of_their_connections() -> None:
     # Given two addresses with a thousand waiting connections, and two others
     queue = Queue(ReadScheduler())
