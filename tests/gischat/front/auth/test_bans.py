@@ -40,12 +40,6 @@ def test_addresses_in_a_banned_network_are_banned(banned: str, addresses: list[s
     assert [bans.of_address(invalid) for invalid in ("", "unknown", "/run/socket", "203.0.113.7.8")] == [None] * 4
 
 
-def test_an_expired_ban_has_no_effect() -> None:
-    bans = Bans([ban("203.0.113.7", seconds=0), ban("jane", seconds=-1)])
-    assert bans.of_address("203.0.113.7") is None
-    assert bans.ban_reason("jane") is None
-
-
 def message(type_: str, **content: Any) -> Message:
     return MessageParser(settings()).parse(json.dumps(sample(type_, **content)))
 

@@ -7,7 +7,7 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from gischat.broker.access_keys import access_key, new_secret
-from gischat.front.auth.access_keys import has_wrong_key, key_of, take_from_path
+from gischat.front.auth.access_keys import has_wrong_key, take_from_path
 from gischat.front.auth.channel_auth import INVALID_TOKEN, WRONG_KEY, ChannelAuth
 from tests.support.settings import settings
 
@@ -83,16 +83,6 @@ def keyed(access: ChannelAuth, path: str) -> HTTPServerRequest:
     asked = HTTPServerRequest(start_line=RequestStartLine("GET", path, "HTTP/1.1"), headers=headers)
     take_from_path(asked, access.keys)
     return asked
-
-
-@pytest.mark.parametrize(
-    ("path", "below"),
-    [("/k/{}", "/"), ("/k/{}/", "/"), ("/k/{}/rules", "/rules"), ("/k/{}//channel/x/ws?a=/k/b", "/channel/x/ws")],
-)
-def test_a_key_is_removed_from_the_path(access: ChannelAuth, path: str, below: str) -> None:
-    secret = key_for(access, PRIVATE)
-    asked = keyed(access, path.format(secret))
-    assert (asked.path, key_of(asked) is not None, secret in str(asked.uri)) == (below, True, False)
 
 
 def test_a_key_opens_its_channels_and_lists_them_with_the_public_ones(access: ChannelAuth) -> None:

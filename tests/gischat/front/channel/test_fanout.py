@@ -125,25 +125,6 @@ async def test_every_client_gets_the_bytes_of_separate_writes(start: Start, seed
         assert await scene.client.receive(len(sent)) == sent
 
 
-async def test_a_client_that_does_not_read_delays_no_other_and_gets_all_later(start: Start) -> None:
-    # Given a client whose socket is full, and one that reads
-    full, reader = start(), start()
-    audience = together([full, reader])
-    before = full.fill()
-    frame = text_frame(b"hello")
-    # When a frame is sent
-    for _ in range(20):
-        audience.send(frame)
-        assert await reader.client.receive(len(frame)) == frame
-    # Then the first gets it after the pending data, and is written to directly again
-    assert not full.connection.is_ready
-    assert await full.client.receive(len(before) + 20 * len(frame)) == before + 20 * frame
-    await until(lambda: full.connection.is_ready)
-    full.stream.write = None  # type: ignore[method-assign, assignment]  # it is not needed any more
-    audience.send(frame)
-    assert await full.client.receive(len(frame)) == frame
-
-
 async def test_a_client_gets_the_answer_to_its_handshake_first(start: Start) -> None:
     # Given a connection that is added while the stream has pending data
     answer = b"HTTP/1.1 101 Switching Protocols\r\n" + b"x" * 1_000_000

@@ -124,6 +124,10 @@ async def test_a_position_ends_with_its_nickname() -> None:
     fronts.live[0].share(jane, position(author="joan"))
     await pass_time(2)
     assert sorted(one.seen[2:]) == [("jim", 1.5, False), ("jim", 1.5, True), ("joan", 1.5, True)]
+    # And when her connection ends
+    fronts.live[0].stop(jane.id)
+    await pass_time(2 * TIMINGS.live_renewal)
+    assert one.seen[-1] == ("joan", 1.5, False)
 
 
 @virtual_time

@@ -23,7 +23,6 @@ from gischat.front.channel.recent_messages import ENTRY_BYTES, RecentMessages
 from gischat.front.channel.room import GAP, Room
 from gischat.front.close_status import HISTORY_TIMEOUT
 from gischat.front.dispatch.dispatcher import Dispatcher
-from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.subscription.subscriber import Subscriber
@@ -265,21 +264,6 @@ async def test_a_history_is_read_until_redis_answers_and_without_what_is_no_mess
         scene.broker.snapshots[-1].set_result(Snapshot(0, [b"junk", b'{"type":"text"}', ours, b""]))
         await settle()
         assert texts_of(joiner) == ["history", "meanwhile"]
-
-
-@virtual_time
-async def test_a_joiner_receives_unstored_messages_published_before_its_history_arrives() -> None:
-    """A `newcomer` or a cheat code is broadcast and never stored; its sender needs the echo."""
-    async with Scene() as scene:
-        # Given a client that registers and writes at once, before its history arrives
-        joiner = await scene.enter()
-        newcomer, hello, wizz = scene.next("newcomer", type="newcomer"), scene.next("hello"), scene.next("wizz")
-        await scene.publish(newcomer, hello, wizz)
-        # When the history, which was read after that, arrives
-        scene.answer("of long ago", hello)
-        await pass_time(A_WHILE)
-        # Then it receives everything once, in order
-        assert joiner.received() == ["of long ago", "newcomer", "hello", "wizz"]
 
 
 @virtual_time
@@ -539,12 +523,16 @@ async def test_results_and_grants_come_before_messages_in_the_order_of_publicati
 
 
 @virtual_time
-async def test_leaving_twice_changes_nothing() -> None:
+async def test_leaving_twice_changes_nothing_and_nothing_is_written_to_who_has_left() -> None:
     async with Scene() as scene:
         member, leaver = await scene.enter_wholly(1, 2)
-        for _ in range(3):
-            scene.room.leave(leaver)
-        scene.room.leave(FakeMember(999))
+        joiner = await scene.enter(3)
+        for _ in range(2):
+            for one in (leaver, joiner, FakeMember(999)):
+                scene.room.leave(one)
+        scene.answer("history")
+        await scene.publish(scene.next("hello"))
+        assert leaver.written == joiner.written == []
         assert scene.room.user_count.connections == 1
         assert list(scene.room.connections.values()) == [member]
 
@@ -567,18 +555,6 @@ async def test_what_its_sender_alone_received_is_not_delivered_to_it_again(is_mi
         # When Redis loses its id, and it is replayed
         await scene.publish(replace(scene.next(), body=first.body, id=first.id), scene.next("next"))
         assert member.received() == ([GAP] if is_missed else ["hello"]) + ["next"]
-
-
-@virtual_time
-async def test_missed_publications_are_announced_and_reported() -> None:
-    async with Scene() as scene:
-        (member,) = await scene.enter_wholly(1)
-        scene.next()  # published, and trimmed before this front could read it
-        await scene.publish(scene.next("hello"))
-        gap, hello = member.received()
-        assert "may be missing" in gap
-        assert hello == "hello"
-        assert await scene.dispatcher.reports.next() == Report(Incident.GAP, CHANNEL)
 
 
 @virtual_time

@@ -179,7 +179,7 @@ async def test_the_bound_holds_however_the_socket_became_full(start: Start) -> N
     """A ping of Tornado's goes through the stream: it may be what the socket does not take first."""
     scene = start()
     while not scene.stream.writing():
-        scene.write_as_tornado(bytes([0x89, 0]))
+        scene.write_as_tornado(bytes([0x89, 0]) * 100)
     for _ in range(20):
         scene.connection.write(text_frame(b"x" * 50_000))
     await asyncio.wait_for(scene.closed.wait(), DEADLINE)

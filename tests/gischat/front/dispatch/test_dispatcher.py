@@ -17,7 +17,7 @@ from gischat.front.dispatch.job_queue import MESSAGE_LOST, JobQueue
 from gischat.front.dispatch.job_result import JobResult
 from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.front.limits.admission import ADDRESS_FULL, CONNECTION_FULL, LARGE_BYTES, SERVER_FULL
-from gischat.protocol.messages import Lane, Message, uncompliant
+from gischat.protocol.messages import Lane, Message
 from tests.gischat.front.fakes import (
     CHANNEL,
     DAMAGED,
@@ -117,18 +117,6 @@ async def test_a_job_contains_the_message_its_lane_and_its_source() -> None:
         Job(Source(FRONT, second.id, 1), text.type, text.id, text.body),
     ]
     assert first.id != second.id
-
-
-@virtual_time
-async def test_a_message_submitted_at_a_result_is_queued_behind_pending_ones() -> None:
-    scene = Scene()
-    job_queue = scene.open()
-    first, second, third = message("1"), message("2"), message("3")
-    job_queue.submit(first, lambda ending: scene.submit(job_queue, third))
-    scene.submit(job_queue, second)
-    for _ in range(3):
-        scene.end(scene.broker.jobs[-1])
-    assert scene.jobs() == [first.body, second.body, third.body]
 
 
 @virtual_time
@@ -544,29 +532,6 @@ async def test_a_lost_state_is_reported_and_the_job_is_retried() -> None:
     assert scene.broker.jobs[0] == scene.broker.jobs[1]
     scene.end(scene.broker.jobs[1])
     assert len(scene.results) == 1
-
-
-@virtual_time
-async def test_recent_messages_are_replayed_before_pending_ones() -> None:
-    # Given a connection with an old, a refused and a recent message, one in flight, and one pending
-    scene = Scene()
-    job_queue = scene.open()
-    old, refused, *lost = [message(str(number)) for number in range(5)]
-    scene.submit(job_queue, old)
-    scene.end(scene.broker.jobs[-1])
-    await pass_time(10)
-    scene.submit(job_queue, refused, *lost)
-    scene.end(scene.broker.jobs[-1], Outcome.REFUSED, uncompliant("No."))
-    scene.end(scene.broker.jobs[-1])
-    said = len(scene.jobs())
-    # When Redis has lost recent messages
-    scene.dispatcher.replay(CHANNEL, since=asyncio.get_running_loop().time() - 5)
-    for _ in range(3):
-        scene.end(scene.broker.jobs[-1])
-    # Then the recent one is replayed, then the one in flight, then the pending one; results are not repeated
-    assert scene.jobs()[said:] == [one.body for one in lost]
-    assert scene.ended() == [old, refused, *lost]
-    assert scene.dispatcher.are_idle
 
 
 @virtual_time

@@ -79,19 +79,6 @@ async def test_a_large_frame_counts_as_several_and_is_not_refused_for_its_size()
 
 
 @virtual_time
-async def test_images_and_layers_have_a_separate_limit() -> None:
-    speaker = pace(max_heavy_per_minute=2, max_messages_per_minute=10)
-    for _ in range(2):
-        speaker.acquire_message(1)
-        speaker.acquire_heavy()
-    with pytest.raises(
-        RateLimitExceeded, match=r"too many images and layers: this one was not sent\. Please wait 30 seconds\."
-    ):
-        speaker.acquire_heavy()
-    assert spoken(speaker) == 8
-
-
-@virtual_time
 async def test_the_connections_of_an_address_share_one_limit() -> None:
     # Given an address limit below the limits of two connections
     here, there = someone(max_address_messages_per_minute=15, max_messages_per_minute=10), someone()

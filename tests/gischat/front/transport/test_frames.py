@@ -3,7 +3,6 @@
 import pytest
 
 from gischat.front.transport.frames import text_frame
-from tests.gischat.front.fakes import frames_in
 
 # The length takes 7 bits, or 16 after 126, or 64 after 127; always the fewest possible (§5.2)
 HEADERS = [
@@ -22,9 +21,3 @@ HEADERS = [
 def test_the_header_is_that_of_a_final_unmasked_text_with_the_shortest_length(size: int, header: str) -> None:
     payload = b"x" * size
     assert text_frame(payload) == bytes.fromhex(header) + payload
-
-
-def test_frames_sent_together_are_parsed_separately() -> None:
-    payloads = ["Été".encode(), b"", b"x" * 126, b"y" * 65_536, "🗺".encode()]
-    frames = frames_in(b"".join(map(text_frame, payloads)))
-    assert [frame.data for frame in frames] == payloads

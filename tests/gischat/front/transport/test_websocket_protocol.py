@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import socket
+import string
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -38,7 +39,7 @@ def frame(payload: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True, *, mas
 
 
 def text(size: int) -> bytes:
-    return bytes(ord("a") + number * 31 % 26 for number in range(size))
+    return (string.ascii_lowercase.encode() * (size // 26 + 1))[:size]
 
 
 class Scene:
