@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from gischat.broker.moderation import Ban
-from gischat.errors import Unavailable
 from gischat.front.auth.bans import Bans, ban_subject, network_of
 from gischat.protocol.messages import Message
 from gischat.protocol.parsing import MessageParser
@@ -44,24 +43,9 @@ def message(type_: str, **content: Any) -> Message:
     return MessageParser(settings()).parse(json.dumps(sample(type_, **content)))
 
 
-@pytest.mark.parametrize(("type_", "field"), [("text", "author"), ("like", "liker_author"), ("newcomer", "newcomer")])
-def test_a_banned_nickname_cannot_write_in_any_case(type_: str, field: str) -> None:
-    bans = Bans([ban("Jane", reason="Be kind.")])
-    with pytest.raises(Unavailable, match=r"is banned until .* UTC\. Be kind\.$"):
-        bans.check(message(type_, **{field: "JANE"}))
-    bans.check(message(type_, **{field: "janet"}))
-
-
 @pytest.mark.parametrize(("type_", "content"), [("like", {"liker_author": "john"}), ("exiter", {})])
 def test_a_banned_nickname_may_be_liked_and_released(type_: str, content: dict[str, str]) -> None:
     Bans([ban("jane")]).check(message(type_, **content))
-
-
-def test_the_instances_own_nickname_is_reserved() -> None:
-    with pytest.raises(Unavailable, match="is the server's own"):
-        Bans(reserved="House").check(message("text", author="hOUSE"))
-    assert Bans(reserved="House").concern_nicknames
-    assert not Bans([ban("203.0.113.7")]).concern_nicknames
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Access to private channels by a request's token or key."""
 
 import time
-from urllib.parse import quote
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
@@ -27,28 +26,6 @@ def request(*, query: str = "", authorization: str | None = None) -> HTTPServerR
         headers["Authorization"] = authorization.encode().decode("latin-1")
     line = RequestStartLine("GET", f"/channel/x/ws?{query}", "HTTP/1.1")
     return HTTPServerRequest(start_line=line, headers=headers)
-
-
-@pytest.mark.parametrize("token", ["s3cret:of+ours", "clé 鍵"])
-def test_each_token_of_a_channel_opens_it_in_a_header_or_in_the_query(access: ChannelAuth, token: str) -> None:
-    assert (access.is_private(PRIVATE), access.is_private("QGIS")) == (True, False)
-    assert access.denial(PRIVATE, request(query=f"after=x&token={quote(token)}")) is None
-    assert access.denial(PRIVATE, request(authorization=f"Bearer {token}")) is None
-    assert access.denial(PRIVATE, request(authorization=f"bearer  {token} ")) is None
-    # A proxy's own header does not interfere
-    asked = request(query=f"token={quote(token)}", authorization="Basic amFuZTpzZWNyZXQ=")
-    assert access.denial(PRIVATE, asked) is None
-
-
-@pytest.mark.parametrize(
-    ("query", "authorization"),
-    [("", None), ("token=", None), ("Token=another", None), ("", "Bearer "), ("", "another"), ("", "Basic another")],
-)
-def test_without_a_token_the_answer_asks_for_one(access: ChannelAuth, query: str, authorization: str | None) -> None:
-    denial = access.denial("Other", request(query=query, authorization=authorization))
-    assert denial is not None
-    assert denial.reason == "Channel 'Other' is private: a token is needed."
-    assert denial.challenge == 'Bearer realm="gischat"'
 
 
 WRONG = ["x", "s3cret:of+ours", "anothe", "another1", "Another", "%ff%fe", "%00", "a" * 5000]

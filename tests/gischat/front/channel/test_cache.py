@@ -2,9 +2,6 @@
 
 import asyncio
 
-import pytest
-
-from gischat.errors import Unavailable
 from gischat.front.channel.cache import CachedAnswer, ReadPacer, SharedRead
 from gischat.timings import Timings
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -46,22 +43,6 @@ async def test_requests_during_a_read_share_the_next_one() -> None:
     await source.answer(b"b")
     assert await asyncio.gather(*others) == [b"b"] * 100
     assert len(source.reads) == 2
-
-
-@virtual_time
-async def test_a_failed_read_fails_for_all_that_share_it_and_no_others() -> None:
-    source = Source()
-    shared = SharedRead(source.read)
-    asked = [asyncio.create_task(shared.get()) for _ in range(3)]
-    await settle()
-    source.reads[-1].set_exception(Unavailable("away"))
-    for one in asked:
-        with pytest.raises(Unavailable):
-            await one
-    again = asyncio.create_task(shared.get())
-    await settle()
-    await source.answer(b"there")
-    assert await again == b"there"
 
 
 @virtual_time

@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import logging
 import os
 import socket
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport.acceptor import MAX_BACKLOG, Acceptor
-from gischat.observability.metrics import RejectReason
 from gischat.timings import Timings
 from tests.support.waiting import DEADLINE
 
@@ -58,33 +56,6 @@ class Listening:
             self._failures -= 1
             raise OSError(self._number, os.strerror(self._number))
         return self.socket.accept()
-
-
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.EPROTO])
-async def test_failed_accepts_are_retried(number: int, caplog: pytest.LogCaptureFixture) -> None:
-    # Given a system without resources for the first three attempts
-    listening, rejections = Listening(3, number), RejectionLog()
-    accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
-
-    def accepted_one(one: socket.socket, _: Any) -> None:
-        accepted.put_nowait(one)
-
-    with caplog.at_level(logging.WARNING):
-        acceptor = Acceptor(listening, accepted_one, rejections, Timings(accept_pause=0.01))  # type: ignore[arg-type]
-        # When two clients connect
-        clients = [socket.create_connection(listening.socket.getsockname()) for _ in range(2)]
-        async with asyncio.timeout(DEADLINE):
-            ours = [await accepted.get() for _ in clients]
-    # Then they wait until it has, with one attempt for each pause, so that the loop is not busy meanwhile
-    assert rejections.counts == {RejectReason.ACCEPT: 3}
-    assert len(caplog.records) == 1
-    # And after the shutdown no connection is accepted
-    acceptor.stop()
-    late = socket.create_connection(listening.socket.getsockname())
-    await asyncio.sleep(0)
-    assert accepted.empty()
-    for one in (*ours, *clients, late, listening.socket):
-        one.close()
 
 
 async def test_a_connection_that_is_already_closed_does_not_prevent_others() -> None:

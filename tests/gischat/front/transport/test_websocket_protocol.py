@@ -161,6 +161,7 @@ async def test_the_same_messages_are_read_whatever_the_pieces_in_which_they_come
         await until(lambda: len(scene.heard) == len(messages) + 1 and len(scene.paced) == 1)
         assert scene.heard == [message.decode() for message in [*messages, first + rest]]
         assert scene.protocol.bytes_in == scene.counted.total == len(sent)
+        assert scene.last_received_at  # every byte is a sign of life
         await until(lambda: scene.admission.used == 0)
 
 
