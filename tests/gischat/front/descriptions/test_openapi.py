@@ -67,12 +67,6 @@ def test_a_wrong_message_is_none_of_what_clients_may_send(description: Descripti
     assert description.faults("ClientMessage", wrong)
 
 
-def test_what_is_dropped_or_may_be_null_is_said(description: Description) -> None:
-    loose = {"author": "jane", "text": "Hello", "surprise": 1, "id": None, "timestamp": None, "in_reply_to_id": None}
-    assert description.faults("PutText", loose) == []
-    assert description.faults("PutText", loose | {"text": "\u200b \u3000"}) != []
-
-
 def test_limits_and_channels_are_those_of_the_settings(settings: Settings) -> None:
     changed = replace(
         settings,

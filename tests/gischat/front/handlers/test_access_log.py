@@ -64,14 +64,6 @@ def test_keys_in_paths_are_hidden(before: str, slashes: str, key: str, after: st
     assert "opensesame" not in shown_path(asked)
 
 
-def test_each_request_has_its_own_id() -> None:
-    one, other = request(), request()
-    for each in (one, other):
-        identify(each, is_vouched_for=False)
-    assert request_id(one) != request_id(other)
-    assert request_id(one).isalnum()
-
-
 INVALID = ["", "short", "with spaces in it", "x" * 129, "kanarienvögel", 'quote"quote"']
 
 

@@ -81,17 +81,3 @@ async def test_data_received_while_the_front_was_frozen_is_read_first() -> None:
         came = 1_000_000
         await pass_time(2 * LOOK_SECONDS)
         assert sender.cut_at is None
-
-
-@virtual_time
-async def test_a_complete_message_is_not_watched() -> None:
-    sender = Sender(lambda now: 0)
-    async with watched(sender) as uploads:
-        await pass_time(WINDOW_SECONDS - 1)
-        uploads.end(sender)
-        uploads.end(sender)
-        await pass_time(2 * WINDOW_SECONDS)
-        # The next message has its own window
-        uploads.begin(sender)
-        await pass_time(WINDOW_SECONDS - 1)
-        assert sender.cut_at is None
