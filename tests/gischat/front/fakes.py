@@ -197,21 +197,13 @@ def publication(
 
 def frames_in(data: bytes) -> list[Frame]:
     """Parse whole frames like a client: they must not be masked (RFC 6455 §5.1)."""
-    reader = StreamReader()
+    reader, frames = StreamReader(), list[Frame]()
     reader.feed_data(data)
-    reader.feed_eof()
-    frames = []
-    while not _is_at_end(reader):
+    while reader.buffer:
         try:
             next(Frame.parse(reader.read_exact, mask=False))
         except StopIteration as parsed:
             frames.append(parsed.value)
+        else:
+            raise AssertionError("the last frame is not whole")
     return frames
-
-
-def _is_at_end(reader: StreamReader) -> bool:
-    try:
-        next(reader.at_eof())
-    except StopIteration as answer:
-        return bool(answer.value)
-    raise AssertionError("the reader waits for more")
