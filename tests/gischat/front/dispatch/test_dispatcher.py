@@ -15,14 +15,12 @@ from gischat.errors import RefusalReason, Unavailable
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.dispatch.job_queue import MESSAGE_LOST, JobQueue
 from gischat.front.dispatch.job_result import JobResult
-from gischat.front.dispatch.state_reports import Incident, Report
 from gischat.front.limits.admission import ADDRESS_FULL, CONNECTION_FULL, LARGE_BYTES, SERVER_FULL
 from gischat.protocol.messages import Message
 from tests.gischat.front.fakes import (
     CHANNEL,
     DAMAGED,
     ENQUEUED,
-    FRONT,
     FULL,
     STATE_LOST,
     FakeBroker,
@@ -243,26 +241,6 @@ async def test_after_a_refusal_of_a_closed_connection_its_pending_messages_are_r
 
 
 @virtual_time
-async def test_duplicate_results_and_those_of_unknown_jobs_complete_nothing() -> None:
-    scene = Scene()
-    job_queue, idle = scene.open(), scene.open()
-    first, second = message("1"), message("2")
-    scene.submit(job_queue, first, second)
-    own = job_queue.id
-    for front, queue, number in (
-        *((FRONT, own, 0), (FRONT, own, 2), ("front-2", own, 1)),
-        *((FRONT, 999, 1), (FRONT, idle.id, 0), (FRONT, idle.id, 1)),
-    ):
-        scene.end(Source(front, queue, number))
-    scene.dispatcher.complete(publication(7, b"{}"))
-    assert scene.results == []
-    for _ in range(3):
-        scene.end(Source(FRONT, own, 1))
-    assert scene.ended() == [first]
-    assert not job_queue.is_idle
-
-
-@virtual_time
 @pytest.mark.parametrize("answer", [ENQUEUED, FULL, Unavailable("too late"), ZeroDivisionError("too late")])
 async def test_a_result_may_arrive_before_redis_confirms_the_job(answer: EnqueueResult | Exception) -> None:
     # Given a job whose result arrives first
@@ -407,36 +385,6 @@ async def test_only_confirmed_jobs_of_the_channel_are_resent() -> None:
     assert scene.broker.jobs[1] == scene.broker.jobs[3]
 
 
-@pytest.mark.parametrize("answer", [FULL, Unavailable("Redis is away")], ids=["full", "away"])
-@pytest.mark.parametrize("is_replayed", [False, True])
-@virtual_time
-async def test_a_job_that_redis_may_have_is_repeated_until_its_result_is_known(
-    is_replayed: bool, answer: EnqueueResult | Exception
-) -> None:
-    # Given a job that Redis accepted and may have lost
-    scene = Scene()
-    scene.submit(scene.open(), message("1"), message("2"))
-    await settle()
-    scene.broker.answers = False
-    if is_replayed:
-        scene.dispatcher.replay(CHANNEL, since=0)
-    else:
-        scene.dispatcher.resend_in_flight()
-    # When it cannot be enqueued again for some time
-    for tries in (2, 3, 4):
-        assert len(scene.jobs()) == tries
-        scene.broker.enqueued[-1].answer(answer)
-        await pass_time(5)
-    # Then its sender gets no refusal, because the first attempt may have succeeded
-    assert scene.results == []
-    scene.end(scene.broker.jobs[-1])
-    assert [ending.outcome for _, ending in scene.results] == [Outcome.PUBLISHED]
-    # And it is not repeated any more
-    tries = len(scene.jobs())
-    await pass_time(60)
-    assert len(scene.jobs()) == tries
-
-
 @virtual_time
 @pytest.mark.parametrize("is_again", [False, True])
 async def test_an_error_of_redis_after_the_result_is_ignored(is_again: bool) -> None:
@@ -458,22 +406,6 @@ async def test_an_error_of_redis_after_the_result_is_ignored(is_again: bool) -> 
 
 
 # A Redis that has lost data
-
-
-@virtual_time
-async def test_a_lost_state_is_reported_and_the_job_is_retried() -> None:
-    # Given a job that Redis refuses because it has lost this front's state
-    scene = Scene(answers=False)
-    scene.submit(scene.open(), message())
-    scene.broker.enqueued[0].answer(STATE_LOST)
-    await settle()
-    # Then the loss is reported, and the sender gets only the final result
-    assert await scene.dispatcher.reports.next() == Report(Incident.STATE_LOST, CHANNEL)
-    assert scene.results == []
-    await pass_time(5)
-    assert scene.broker.jobs[0] == scene.broker.jobs[1]
-    scene.end(scene.broker.jobs[1])
-    assert len(scene.results) == 1
 
 
 @virtual_time
