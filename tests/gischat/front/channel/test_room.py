@@ -579,24 +579,6 @@ async def test_a_history_that_redis_has_lost_is_read_again_and_delivered_once() 
         assert texts_of(joiner) == [str(number) for number in range(5, 12)] + ["lost", "lost, too"]
 
 
-@pytest.mark.parametrize("has_lost_all", [True, False])
-@virtual_time
-async def test_clients_of_a_front_that_was_frozen_during_a_loss_are_told_once_of_a_gap(has_lost_all: bool) -> None:
-    async with Scene() as scene:
-        (member,) = await scene.enter_wholly(1)
-        await scene.publish(scene.next("received"))
-        member.written.clear()
-        # When nothing is received for a long time, and then the signal of a loss
-        await pass_time(10)
-        if has_lost_all:
-            scene.lose_everything()
-            await scene.publish(scene.next("after"))
-        else:  # another front has noticed; earlier messages were lost, and not received here
-            await scene.publish(scene.next("after"), scene.state_lost())
-        await scene.publish(scene.state_lost())
-        assert sorted(member.received()) == [GAP, "after"]
-
-
 @virtual_time
 async def test_a_client_that_joined_between_a_loss_and_its_announcement_is_told_of_a_gap() -> None:
     """No history has the lost messages then, and replayed ones are sent only to members that lack them."""

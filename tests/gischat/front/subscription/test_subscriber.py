@@ -248,17 +248,3 @@ async def test_a_missing_body_is_a_gap_and_its_job_has_ended() -> None:
     assert scene.completed == [Outcome.PUBLISHED] * 3
     assert scene.delivered[1:] == ["skipped to 1", f'{CHANNEL} 2 {{"t']
     reading.cancel()
-
-
-@virtual_time
-async def test_what_redis_has_lost_is_not_delivered_when_its_body_comes() -> None:
-    scene = Large()
-    reading = await scene.start()
-    # When Redis has lost it, and something else has come in its place
-    scene.published[CHANNEL] = [scene.published[CHANNEL][1]]
-    scene.broker.last_entry = answers(scene.published[CHANNEL][0])
-    await scene.subscriber.rewind(CHANNEL)
-    scene.fetches[0].cancel()
-    await pass_time(1)
-    assert scene.delivered[1:] == [f'{CHANNEL} 2 {{"t']
-    reading.cancel()
