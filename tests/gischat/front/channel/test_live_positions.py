@@ -10,6 +10,7 @@ from gischat.front.channel.live_positions import LivePositions
 from gischat.protocol.messages import Message, folded
 from gischat.protocol.parsing import MessageParser
 from gischat.timings import Timings
+from tests.gischat.front.fakes import frames_in
 from tests.support.contract import check, sample
 from tests.support.settings import settings
 from tests.support.virtual_time import pass_time, settle, virtual_time
@@ -28,20 +29,16 @@ class Sharer:
 
 
 class Subscriber:
-    """A client that reads frames of less than 64 KiB."""
+    """A client that reads positions."""
 
     def __init__(self) -> None:
         self.is_ready = True
         self.writes: list[list[dict[str, Any]]] = []
 
     def write(self, data: bytes) -> None:
-        messages = []
-        while data:
-            assert data[:2] == b"\x81\x7e"
-            size = int.from_bytes(data[2:4])
-            messages.append(msgspec.json.decode(data[4 : 4 + size]))
-            check(messages[-1])
-            data = data[4 + size :]
+        messages = [msgspec.json.decode(frame.data) for frame in frames_in(data)]
+        for message in messages:
+            check(message)
         self.writes.append(messages)
 
     @property

@@ -56,7 +56,6 @@ class ModerationGateway(FakeBroker):
 class Member(FakeMember):
     nickname: str | None = None
     address: str = "203.0.113.7"
-    connected_at: int = 0
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self, code: int, reason: str, told: str = "") -> None:
