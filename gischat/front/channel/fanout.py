@@ -6,8 +6,8 @@ the CPU's caches, and checking its attributes (is it closing? is its buffer empt
 which took as long as the kernel's work.
 
 Clients with buffered output, that are closing, or that read events, are written to through their own `write`; large
-data goes to all of them so, in pieces. Queueing it for one takes longer than sending a text (10 µs): in each turn of the
-loop, it is queued for some only. What is sent meanwhile follows it.
+data goes to all of them so, in pieces. Queueing it for one takes longer than sending a text (10 µs): in each turn of
+the loop, it is queued for some only. What is sent meanwhile follows it.
 """
 
 import asyncio
