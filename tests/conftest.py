@@ -60,7 +60,7 @@ def pytest_unconfigure() -> None:
 UNIT_TESTS = [TESTS / "gischat", TESTS / "worker", *TESTS.glob("test_*.py")]
 STARTING_TESTS = [TESTS / "worker" / f"test_{what}.py" for what in ("heavy", "sandbox")]  # a child for each
 SLOW_TESTS = [
-    *(TESTS / "worker" / f"test_{what}.py" for what in ("costs", "images", "rasters")),  # hundreds of pictures
+    *(TESTS / "worker" / f"test_{what}.py" for what in ("image_costs", "images", "rasters")),  # hundreds of pictures
     TESTS / "gischat/front/transport/test_conformance.py",
 ]
 STARTS = {"subprocess.Popen", "os.fork", "os.posix_spawn", fork_server.STARTS}  # audit events

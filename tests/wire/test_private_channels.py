@@ -28,7 +28,7 @@ def stack(open_stack: StackFactory) -> Iterator[Stack]:
     """Two fronts with an open channel and two private ones."""
     tokens = f"{PRIVATE}:{TOKEN}, {PRIVATE}:{CANARY}-second\nOther:{OTHERS}"
     channels = f"QGIS,{PRIVATE},Other"
-    with open_stack(fronts=2, heavy=0, channels=channels, channel_tokens=tokens, max_stored_messages=0) as stack:
+    with open_stack(fronts=2, channels=channels, channel_tokens=tokens, max_stored_messages=0) as stack:
         yield stack
     for process in stack.processes:
         assert CANARY not in process.whole_log()

@@ -20,7 +20,7 @@ from worker.effects import Count, Exit, Publish, Register, Restore
 
 def told(stories: str) -> Callable[[Any], Any]:
     """Lets a test take one story after the other."""
-    return pytest.mark.parametrize("story", _split(stories))
+    return pytest.mark.parametrize("story", list(_split(stories)))
 
 
 def _split(stories: str) -> Iterator[object]:

@@ -117,11 +117,18 @@ given a1 jane, a2 jane, b3 jane
 a2 gives up jane: refused
 a1 leaves: exiter jane, newcomer jane to b3
 
-# … or leaves; or when its front is dead, of which nothing is left
+# … or leaves, or when its front is dead, …
 given a1 jane, a2 jane, b3 jane
 a2 leaves: done
 b expires: nothing
+a1 leaves: exiter jane
+=
+
+# … of which nothing is left when it is swept
+given a1 jane, b3 jane
+b expires: nothing
 b is reaped: nothing
+b lives: nothing
 a1 leaves: exiter jane
 =
 

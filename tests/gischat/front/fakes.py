@@ -27,13 +27,19 @@ ENQUEUED, FULL, STATE_LOST, DAMAGED = (
 
 @dataclass(slots=True)
 class Asked:
-    """An enqueued job: the test sets Redis's answer in `taken`."""
+    """An enqueued job: the test gives Redis's answer."""
 
     channel: str
     lane: Lane
     job: Job
     taken: "asyncio.Future[EnqueueResult]"
     preceding: str = ""
+
+    def answer(self, answer: EnqueueResult | Exception) -> None:
+        if isinstance(answer, Exception):
+            self.taken.set_exception(answer)
+        else:
+            self.taken.set_result(answer)
 
 
 @dataclass(slots=True)
@@ -131,7 +137,6 @@ class FakeMember:
     is_draining: bool = False
     written: list[bytes] = field(default_factory=list)
     closed_with: list[tuple[int, str]] = field(default_factory=list)
-    granted: list[bytes] = field(default_factory=list)  # the newcomers that granted it a nickname
     wishes: int = 0  # the number of requests to renew its wish for a nickname
     told: list[str] = field(default_factory=list)  # the texts sent before it was closed
     access_key: AccessKey | None = None
@@ -155,9 +160,7 @@ class FakeMember:
 
     def restore_nickname(self) -> None: ...
 
-    def grant_nickname(self, newcomer: bytes) -> None:
-        self.granted.append(newcomer)
-
+    def grant_nickname(self, newcomer: bytes) -> None: ...
     def retry_nickname(self) -> None:
         self.wishes += 1
 
@@ -194,21 +197,13 @@ def publication(
 
 def frames_in(data: bytes) -> list[Frame]:
     """Parse whole frames like a client: they must not be masked (RFC 6455 §5.1)."""
-    reader = StreamReader()
+    reader, frames = StreamReader(), list[Frame]()
     reader.feed_data(data)
-    reader.feed_eof()
-    frames = []
-    while not _is_at_end(reader):
+    while reader.buffer:
         try:
             next(Frame.parse(reader.read_exact, mask=False))
         except StopIteration as parsed:
             frames.append(parsed.value)
+        else:
+            raise AssertionError("the last frame is not whole")
     return frames
-
-
-def _is_at_end(reader: StreamReader) -> bool:
-    try:
-        next(reader.at_eof())
-    except StopIteration as answer:
-        return bool(answer.value)
-    raise AssertionError("the reader waits for more")

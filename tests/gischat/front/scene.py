@@ -64,15 +64,12 @@ class Client:
             pass
         return bytes(self._received)
 
-    async def messages(self, number: int) -> list[dict[str, Any]]:
-        """Read the next messages, each checked against the contract."""
-        bodies = [msgspec.json.decode(await self._payload()) for _ in range(number)]
-        for body in bodies:
-            check(body)
-        return bodies
-
     async def refusal(self) -> str:
-        (told,) = await self.messages(1)
+        """Read the next message, an `uncompliant` by the contract; returns its reason."""
+        size = (await self.receive(2))[1]
+        if size == 126:
+            (size,) = struct.unpack("!H", await self.receive(2))
+        check(told := msgspec.json.decode(await self.receive(size)))
         assert told["type"] == "uncompliant"
         return str(told["reason"])
 
@@ -83,12 +80,6 @@ class Client:
         """Reset the connection, like a phone that loses its network."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
-
-    async def _payload(self) -> bytes:
-        size = (await self.receive(2))[1]
-        if size == 126:
-            (size,) = struct.unpack("!H", await self.receive(2))
-        return await self.receive(size)
 
     async def _receive_some(self) -> int:
         async with asyncio.timeout(DEADLINE):
@@ -114,7 +105,6 @@ class Scene:
         self.client = Client(theirs)
         self.broker = cast("Any", FakeBroker())
         self.dispatcher = Dispatcher(self.broker, settings(**limits))
-        self.left: list[ClientConnection] = []
         self.closed_with: list[tuple[int, str]] = []
         self.closed = asyncio.Event()
         self.rejections = RejectionLog()
@@ -123,7 +113,7 @@ class Scene:
         room: Any = SimpleNamespace(
             live=LivePositions(),
             channel=CHANNEL,
-            leave=self.left.append,
+            leave=lambda connection: None,
             record_echo=lambda body: None,
             bans=Bans(),
             fanout=self.audience,

@@ -16,46 +16,22 @@ HASTY = Timings(wrong_token=0.0)
 pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-@pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
-async def test_the_token_is_accepted(header: str) -> None:
-    assert AdminAuth(TOKEN).is_authorized({"Authorization": header})
-
-
-@pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer ", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}0", "Bearer \udce9"]
-)
-async def test_anything_else_is_rejected(header: str) -> None:
-    assert not AdminAuth(TOKEN).is_authorized({"Authorization": header})
-
-
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer "])
-async def test_without_a_configured_token_every_request_is_rejected(header: str) -> None:
-    assert not AdminAuth("").is_authorized({"Authorization": header})
-
-
 async def test_an_address_that_guesses_is_delayed_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(failed_attempts, "time", SimpleNamespace(monotonic=lambda: now))
     door = AdminAuth(TOKEN, HASTY)
-    for _ in range(MAX_FAILURES - 1):
-        await door.record_failure("203.0.113.7")
-    assert door.retry_after("203.0.113.7") == 0
-    await door.record_failure("203.0.113.7")
-    assert 0 < door.retry_after("203.0.113.7") <= 61
-    assert door.retry_after("203.0.113.8") == 0
+    # Given as many failures as are allowed, from one network
+    for number in range(MAX_FAILURES - 1):
+        await door.record_failure(f"2001:db8::{number}")
+    assert door.retry_after("2001:db8::1") == 0
+    await door.record_failure("2001:db8::1")
+    assert 0 < door.retry_after("2001:db8::ffff") <= 61
+    assert door.retry_after("2001:db8:0:1::1") == 0
     # When its time is over, it is treated like others
     now += HASTY.wrong_tokens + 1
-    assert door.retry_after("203.0.113.7") == 0
-    await door.record_failure("203.0.113.7")
-    assert door.retry_after("203.0.113.7") == 0
-
-
-async def test_all_addresses_of_a_network_count_as_one() -> None:
-    door = AdminAuth(TOKEN, HASTY)
-    for number in range(MAX_FAILURES):
-        await door.record_failure(f"2001:db8::{number}")
-    assert door.retry_after("2001:db8::ffff")
-    assert not door.retry_after("2001:db8:0:1::1")
+    assert door.retry_after("2001:db8::1") == 0
+    await door.record_failure("2001:db8::1")
+    assert door.retry_after("2001:db8::1") == 0
 
 
 async def test_the_number_of_remembered_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ from gischat.front.auth.origins import FORWARD_HOST_HINT, Origins
 from tests.support.settings import settings
 
 HOST = "chat.example.org"
+SITE = "Sec-Fetch-Site"
 
 
-def request(origin: str | None, *, host: str = HOST, protocol: str = "http", **fetch: str) -> HTTPServerRequest:
+def request(origin: str | None, *, host: str = HOST, protocol: str = "http", site: str = "") -> HTTPServerRequest:
     """A request; `protocol` is that given by a trusted proxy, http by default."""
-    headers = HTTPHeaders({"Host": host, **fetch})
+    headers = HTTPHeaders({"Host": host} | ({SITE: site} if site else {}))
     if origin is not None:
         headers["Origin"] = origin
     made = HTTPServerRequest(start_line=RequestStartLine("PUT", "/", "HTTP/1.1"), headers=headers)
@@ -23,37 +24,25 @@ def origins(*allowed: str) -> Origins:
     return Origins(settings(allowed_origins=allowed))
 
 
-def test_a_request_without_an_origin_is_accepted() -> None:
-    assert origins().admit(request(None))
-
-
 @pytest.mark.parametrize(
     ("origin", "host"),
     [
-        ("http://chat.example.org", "chat.example.org"),
+        (None, HOST),
         ("http://chat.example.org", "Chat.Example.org:80"),
         ("https://chat.example.org", "chat.example.org"),  # a proxy terminates TLS
         ("https://chat.example.org", "chat.example.org:443"),
-        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
         ("http://[::1]:8000", "[::1]:8000"),
     ],
 )
-def test_our_own_pages_are_accepted(origin: str, host: str) -> None:
+def test_our_own_pages_and_requests_of_no_page_are_accepted(origin: str | None, host: str) -> None:
     assert origins().admit(request(origin, host=host))
 
 
 @pytest.mark.parametrize(
     "origin",
     [
-        "http://evil.example",
-        "http://chat.example.org.evil.example",
-        "http://chat.example.org:8000",
-        "https://chat.example.org:80",
-        "moz-extension://chat.example.org",
-        "file://",
-        "null",
-        "",
-        "http://[",
+        *("http://evil.example", "http://chat.example.org.evil.example", "http://chat.example.org:8000"),
+        *("https://chat.example.org:80", "moz-extension://chat.example.org", "file://", "null", "", "http://["),
         "http://chat.example.org, http://chat.example.org",
     ],
 )
@@ -67,25 +56,21 @@ def test_with_https_a_page_over_http_is_another_site() -> None:
 
 
 def test_same_origin_is_accepted_whatever_host_a_proxy_sends() -> None:
-    told = {"Sec-Fetch-Site": "same-origin"}
-    assert origins().admit(request("https://chat.example.org", host="10.0.0.7:8000", **told))
-    assert not origins().admit(request("https://[", host="10.0.0.7:8000", **told))
-    for other in ("same-site", "cross-site", "none"):
-        assert not origins().admit(request("https://chat.example.org", host="10.0.0.7", **{"Sec-Fetch-Site": other}))
+    def admits(site: str, origin: str = "https://chat.example.org") -> bool:
+        return origins().admit(request(origin, host="10.0.0.7:8000", site=site))
+
+    assert admits("same-origin")
+    assert not admits("same-origin", "https://[")
+    assert not any(map(admits, ("same-site", "cross-site", "none")))
 
 
-def test_only_allowed_origins_are_accepted() -> None:
+def test_allowed_origins_are_accepted_and_no_others() -> None:
     listed = origins("https://maps.example.org", "null")
-    assert listed.admit(request("https://maps.example.org:443"))
-    assert listed.admit(request("null"))
-    assert listed.admit(request(f"http://{HOST}"))
-    assert not listed.admit(request("http://maps.example.org"))
-    assert not listed.admit(request("https://maps.example.org.evil.example"))
-
-
-def test_a_star_allows_all_origins_but_no_invalid_ones() -> None:
-    assert origins("*").admit(request("http://evil.example"))
-    assert origins("*").admit(request("null"))
+    assert all(map(listed.admit, map(request, ("https://maps.example.org:443", "null", f"http://{HOST}"))))
+    assert not any(
+        map(listed.admit, map(request, ("http://maps.example.org", "https://maps.example.org.evil.example")))
+    )
+    assert all(map(origins("*").admit, map(request, ("http://evil.example", "null"))))
     assert not origins("*").admit(request("http://["))
 
 
@@ -100,9 +85,7 @@ def test_an_answer_allows_only_the_requests_origin() -> None:
     assert origins("*").headers(request("http://evil.example")) == {"Access-Control-Allow-Origin": "*"}
 
 
-@pytest.mark.parametrize(
-    "host", ["127.0.0.1:8000", "10.0.0.7", "[::1]:8000", "localhost:8000", "front:8000", "gischat"]
-)
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "10.0.0.7", "[::1]:8000", "gischat"])
 def test_for_a_proxy_that_replaces_the_host_the_log_gives_the_solution(host: str) -> None:
     advice = origins().advice(request("https://chat.example.org", host=host))
     assert "a page of https://chat.example.org was refused" in advice
@@ -110,7 +93,7 @@ def test_for_a_proxy_that_replaces_the_host_the_log_gives_the_solution(host: str
     assert FORWARD_HOST_HINT in advice
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://[", "", "http://" + "a" * 4000])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://" + "a" * 4000])
 def test_for_other_sites_the_log_names_the_setting(origin: str) -> None:
     advice = origins().advice(request(origin))
     assert "ALLOWED_ORIGINS" in advice

@@ -51,44 +51,27 @@ class Scene:
         self.room.control_handlers[CHALLENGE](msgspec.json.encode(Challenge(connection, client)))
 
 
+@pytest.mark.parametrize(
+    ("client", "is_peer_unreachable", "seconds"),
+    [(OWN, False, OWN_SECONDS), (OTHER, False, OTHER_SECONDS), (OTHER, True, OWN_SECONDS)],
+    ids=["own address", "a busy QGIS", "a machine that does not answer"],
+)
 @virtual_time
-async def test_a_silent_holder_soon_loses_its_nickname_to_its_own_address() -> None:
+async def test_a_silent_holder_loses_its_nickname(client: str, is_peer_unreachable: bool, seconds: float) -> None:
     scene = Scene()
-    scene.challenge(OWN)
-    assert scene.holder.pings == 1
-    await pass_time(OWN_SECONDS - 0.1)
-    assert scene.holder.yields == 0
-    await pass_time(0.2)
-    assert scene.holder.yields == 1
-
-
-@virtual_time
-async def test_a_holder_that_answers_keeps_its_nickname() -> None:
-    scene = Scene()
-    for client in (OWN, OTHER):
+    scene.holder.is_peer_unreachable = is_peer_unreachable
+    # When it is challenged again and again
+    for _ in range(5):
         scene.challenge(client)
-        scene.holder.answers = True
-        await pass_time(OTHER_SECONDS + 1)
-    assert (scene.holder.pings, scene.holder.yields) == (2, 0)
-
-
-@virtual_time
-async def test_a_busy_qgis_has_more_time_if_another_address_wants_its_nickname() -> None:
-    scene = Scene()
-    scene.challenge(OTHER)
-    await pass_time(OTHER_SECONDS - 1)
+    assert scene.holder.pings == 1
+    # Then it has that time to answer
+    await pass_time(seconds - 0.1)
     assert scene.holder.yields == 0
-    await pass_time(2)
+    await pass_time(1)
     assert scene.holder.yields == 1
-
-
-@virtual_time
-async def test_a_holder_whose_machine_does_not_answer_has_no_more_time() -> None:
-    scene = Scene()
-    scene.holder.is_peer_unreachable = True
-    scene.challenge(OTHER)
-    await pass_time(OWN_SECONDS + 0.1)
-    assert scene.holder.yields == 1
+    # And the next challenge is another one
+    scene.challenge(client)
+    assert scene.holder.pings == 2
 
 
 @pytest.mark.parametrize("client", [OWN, OTHER])
@@ -102,17 +85,6 @@ async def test_an_answer_received_while_the_front_was_frozen_counts(client: str)
     scene.holder.answers = True
     await pass_time(OTHER_SECONDS + 1)
     assert scene.holder.yields == 0
-
-
-@virtual_time
-async def test_a_holder_has_one_challenge_at_a_time() -> None:
-    scene = Scene()
-    for _ in range(5):
-        scene.challenge(OTHER)
-    assert scene.holder.pings == 1
-    await pass_time(OTHER_SECONDS + 1)
-    scene.challenge(OTHER)
-    assert scene.holder.pings == 2
 
 
 @virtual_time

@@ -75,44 +75,28 @@ async def test_each_connection_is_pinged_once_per_interval_and_not_all_at_once()
         assert second - first == pytest.approx(INTERVAL)
 
 
-@pytest.mark.parametrize("late", [0.1, 24.0, TIMEOUT - 1])
-def test_a_client_that_answers_within_the_timeout_stays(late: float) -> None:
-    """A busy QGIS answers half a minute later, after another ping."""
-
-    @virtual_time
-    async def run() -> None:
-        member = Pinged(7, late=late)
-        async with pulse(member):
-            await pass_time(30 * INTERVAL)
-        assert member.closed == []
-        assert len(member.pinged) >= 29
-
-    run()
-
-
-@pytest.mark.parametrize("timeout", [TIMEOUT, INTERVAL, 2.5])
-def test_a_client_that_does_not_answer_is_closed_after_the_timeout(timeout: float) -> None:
-    """The timeout begins with the first ping; later pings do not extend it."""
-
-    @virtual_time
-    async def run() -> None:
-        member = Pinged(7, late=None)
-        async with pulse(member, answer_within=timeout):
-            await pass_time(timeout + 2 * INTERVAL)
-        ((at, code, reason),) = member.closed
-        assert timeout <= at - member.pinged[0] <= timeout + LOOK + 1e-6
-        assert (code, reason) == PING_TIMEOUT[:2]
-        assert member.told == [PING_TIMEOUT.user_message]
-
-    run()
-
-
+@pytest.mark.parametrize("late", [24.0, TIMEOUT - 1])
 @virtual_time
-async def test_without_a_timeout_the_interval_is_used() -> None:
+async def test_a_client_that_answers_within_the_timeout_stays(late: float) -> None:
+    """A busy QGIS answers half a minute later, after another ping."""
+    member = Pinged(7, late=late)
+    async with pulse(member):
+        await pass_time(30 * INTERVAL)
+    assert member.closed == []
+    assert len(member.pinged) >= 29
+
+
+@pytest.mark.parametrize(("answer_within", "seconds"), [(TIMEOUT, TIMEOUT), (2.5, 2.5), (0, INTERVAL)])
+@virtual_time
+async def test_a_client_that_does_not_answer_is_closed_after_the_timeout(answer_within: float, seconds: float) -> None:
+    """The timeout, by default the interval, begins with the first ping; later pings do not extend it."""
     member = Pinged(7, late=None)
-    async with pulse(member, answer_within=0):
-        await pass_time(3 * INTERVAL)
-    assert INTERVAL <= member.closed[0][0] - member.pinged[0] <= INTERVAL + LOOK + 1e-6
+    async with pulse(member, answer_within=answer_within):
+        await pass_time(seconds + 2 * INTERVAL)
+    ((at, code, reason),) = member.closed
+    assert seconds <= at - member.pinged[0] <= seconds + LOOK + 1e-6
+    assert (code, reason) == PING_TIMEOUT[:2]
+    assert member.told == [PING_TIMEOUT.user_message]
 
 
 @virtual_time

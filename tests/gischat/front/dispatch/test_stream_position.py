@@ -39,10 +39,3 @@ def test_after_a_reset_only_later_publications_are_required() -> None:
     assert (position.offset, position.required) == (10, 0)
     position.advance(2)
     assert (position.offset, position.required) == (2, 2)
-
-
-def test_every_loss_begins_an_epoch() -> None:
-    position = StreamPosition()
-    position.start_epoch()
-    position.start_epoch()
-    assert position.epoch == 2

@@ -20,43 +20,24 @@ def admission(**limits: int) -> ConnectionLimiter:
 
 
 @virtual_time
-async def test_the_limit_of_an_address_does_not_affect_others() -> None:
+async def test_the_limit_of_an_address_does_not_affect_others(caplog: pytest.LogCaptureFixture) -> None:
     door = admission(max_connections_per_address=3)
-    for _ in range(3):
-        assert door.check_connection(HERE) is None
-        entry = door.acquire(HERE)
-    refused = door.check_connection(HERE)
+    # Given as many connections as may be from one network of 64 bits
+    for number in range(3):
+        entry = door.acquire(f"fd00::{number}")
+    with caplog.at_level(logging.WARNING):
+        refused = door.check_connection("fd00::ffff")
     assert refused is not None
     assert (refused.status, refused.retry_after) == (429, 30)
-    assert door.check_connection(THERE) is None
+    assert "reached by fd00::/64; if that is a proxy of yours, name it in TRUSTED_PROXIES" in caplog.text
+    assert door.check_connection("fd00:0:0:1::1") is None
     # When one leaves, however often that is reported, there is room for one
     entry.release()
     entry.release()
-    assert door.check_connection(HERE) is None
-    door.acquire(HERE)
-    assert door.check_connection(HERE) is not None
+    assert door.check_connection("fd00::1") is None
+    door.acquire("fd00::1")
+    assert door.check_connection("fd00::1") is not None
     assert door.connections == 3
-
-
-@virtual_time
-async def test_the_total_number_is_limited() -> None:
-    door = admission(max_connections=2)
-    first = door.acquire(HERE)
-    door.acquire(THERE)
-    refused = door.check_connection("203.0.113.1")
-    assert refused is not None
-    assert refused.status == 503
-    first.release()
-    assert door.check_connection("203.0.113.1") is None
-
-
-@virtual_time
-async def test_an_ipv6_network_of_64_bits_counts_as_one_address() -> None:
-    door = admission(max_connections_per_address=2)
-    for host in ("2001:db8::1", "2001:db8::2"):
-        door.acquire(host)
-    assert door.check_connection("2001:db8::3") is not None
-    assert door.check_connection("2001:db8:0:1::3") is None
 
 
 @virtual_time
@@ -90,7 +71,7 @@ async def test_addresses_of_a_flood_are_forgotten(monkeypatch: pytest.MonkeyPatc
     while door.check_request(THERE) is None:
         pass
     # When connections arrive from more and more addresses
-    for number in range(5000):
+    for number in range(1500):
         door.check_request(f"2001:db8:{number // 256:x}:{number % 256:x}::1")
         await pass_time(0.01)
     # Then only those of the last second are remembered, and addresses with state
@@ -115,12 +96,3 @@ async def test_a_flood_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture)
         "memory: something else",
         "connections: no room for the last (999 more since the last such line)",
     ]
-
-
-@virtual_time
-async def test_the_log_explains_a_private_address(caplog: pytest.LogCaptureFixture) -> None:
-    door = admission(max_connections_per_address=1)
-    with caplog.at_level(logging.WARNING):
-        door.acquire("10.0.0.1")
-        door.check_connection("10.0.0.1")
-    assert "10.0.0.1; if that is a proxy of yours, name it in TRUSTED_PROXIES" in caplog.text

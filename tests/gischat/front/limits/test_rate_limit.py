@@ -11,7 +11,6 @@ from gischat.front.limits.rate_limit import (
     ConnectionRateLimiter,
     RateLimitExceeded,
     RateLimits,
-    TokenBucket,
 )
 from tests.support.settings import UNLIMITED, settings
 from tests.support.virtual_time import pass_time, virtual_time
@@ -35,7 +34,7 @@ def spoken(pace: ConnectionRateLimiter, times: int = 10_000, size: int = 100) ->
     return times
 
 
-@pytest.mark.parametrize("limit", [1, 7, 60, 1200])
+@pytest.mark.parametrize("limit", [1, 60])
 @virtual_time
 async def test_a_burst_of_a_minutes_worth_is_accepted_and_then_one_by_one(limit: int) -> None:
     speaker = pace(max_messages_per_minute=limit)
@@ -55,15 +54,6 @@ async def test_a_burst_of_a_minutes_worth_is_accepted_and_then_one_by_one(limit:
 
 
 @virtual_time
-async def test_messages_within_the_rate_are_never_refused() -> None:
-    speaker = pace(max_messages_per_minute=60)
-    assert spoken(speaker) == 60
-    for _ in range(1000):
-        await pass_time(1.0)
-        speaker.acquire_message(10)
-
-
-@virtual_time
 async def test_a_refusal_gives_the_time_to_wait() -> None:
     speaker = pace(max_messages_per_minute=6)
     assert spoken(speaker) == 6
@@ -73,24 +63,6 @@ async def test_a_refusal_gives_the_time_to_wait() -> None:
     assert told.value.reason == "You are sending too fast: this message was not sent. Please wait 10 seconds."
     await pass_time(told.value.seconds)
     speaker.acquire_message(1)
-
-
-@virtual_time
-async def test_refused_messages_are_not_charged() -> None:
-    speaker = pace(max_messages_per_minute=6)
-    assert spoken(speaker) == 6
-    for _ in range(50):
-        assert spoken(speaker) == 0
-    await pass_time(10)
-    assert spoken(speaker) == 1
-
-
-@virtual_time
-async def test_zero_means_no_limit() -> None:
-    speaker = pace()
-    assert spoken(speaker) == 10_000
-    for _ in range(10_000):
-        speaker.acquire_heavy()
 
 
 @virtual_time
@@ -104,20 +76,6 @@ async def test_a_large_frame_counts_as_several_and_is_not_refused_for_its_size()
     assert spoken(speaker) == 0
     await pass_time(6)
     assert spoken(speaker) == 1
-
-
-@virtual_time
-async def test_images_and_layers_have_a_separate_limit() -> None:
-    speaker = pace(max_heavy_per_minute=2, max_messages_per_minute=10)
-    for _ in range(2):
-        speaker.acquire_message(1)
-        speaker.acquire_heavy()
-    speaker.acquire_message(1)
-    with pytest.raises(
-        RateLimitExceeded, match=r"too many images and layers: this one was not sent\. Please wait 30 seconds\."
-    ):
-        speaker.acquire_heavy()
-    assert spoken(speaker) == 7
 
 
 @virtual_time
@@ -139,26 +97,14 @@ async def test_the_connections_of_an_address_share_one_limit() -> None:
 
 
 @virtual_time
-async def test_a_client_that_keeps_sending_is_refused_a_number_of_times_and_then_closed() -> None:
+async def test_only_a_client_that_exceeds_its_limit_again_and_again_is_to_be_closed() -> None:
     speaker = pace()
-    assert [speaker.limit_exceeded_repeatedly() for _ in range(REFUSALS_PER_MINUTE + 1)] == [
-        False
-    ] * REFUSALS_PER_MINUTE + [True]
-    # But a client that exceeds the limit occasionally is only refused
+    refused = [speaker.limit_exceeded_repeatedly() for _ in range(REFUSALS_PER_MINUTE + 1)]
+    assert refused == [False] * REFUSALS_PER_MINUTE + [True]
     await pass_time(60)
     for _ in range(1000):
         assert not speaker.limit_exceeded_repeatedly()
         await pass_time(60 / REFUSALS_PER_MINUTE)
-
-
-@virtual_time
-async def test_occasional_refusals_do_not_delay_an_address() -> None:
-    # Given a hundred clients of one address, each of which is refused once a second
-    here = someone()
-    people = [pace(here) for _ in range(100)]
-    for _ in range(300):
-        assert [one.record_refusal() for one in people] == [0.0] * len(people)
-        await pass_time(1.0)
 
 
 @virtual_time
@@ -207,8 +153,3 @@ async def test_addresses_without_state_are_forgotten() -> None:
 def test_a_wait_is_given_in_whole_seconds_as_text() -> None:
     assert RateLimitExceeded(RefusalReason.RATE_LIMIT, "No.", 0.01).reason == "No. Please wait 1 second."
     assert RateLimitExceeded(RefusalReason.RATE_LIMIT, "No.", 1.01).reason == "No. Please wait 2 seconds."
-
-
-def test_unused_time_does_not_accumulate() -> None:
-    rate = TokenBucket(60)
-    assert rate.acquire(0.0, now=1e9) == 1e9 + 1

@@ -1,78 +1,113 @@
-"""Whether a front hears what is published, seen by the numbers alone. Time is virtual."""
+"""The subscriber: publications reach their rooms in order, and a front that receives none notices. Time is virtual."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from gischat.broker.entries import Publication
+from gischat.broker.entries import Outcome, Publication
 from gischat.broker.outbox import Entry
+from gischat.errors import Unavailable
 from gischat.front.subscription.subscriber import STREAM_START, Subscriber, SubscriberStalled
 from gischat.front.transport.frames import PIECE_BYTES
 from gischat.timings import Timings
 from tests.gischat.front.fakes import CHANNEL, FakeBroker, publication, said
 from tests.support.virtual_time import pass_time, settle, virtual_time
 
+LONG = int(Timings().subscriber_stalled) + 2  # seconds
+
+
+def nothing(*_: object) -> None: ...
+
+
+def answers(answer: Any) -> Any:
+    async def ask(*_: object) -> Any:
+        return answer
+
+    return ask
+
 
 class Scene:
-    """A front that has heard so many publications of one channel, and hears no more."""
+    """A subscriber with a reader, and rooms that record what they are to deliver."""
 
-    def __init__(self, heard: int) -> None:
-        self._heard = heard
-        self.reconnections = 0
-        reader: Any = SimpleNamespace(reconnect=self._reconnect)
-        nothing: Any = None
-        self._subscriber = Subscriber(nothing, [reader], {}, nothing)
+    channels: Sequence[str] = (CHANNEL,)
 
-    def _reconnect(self) -> None:
-        self.reconnections += 1
+    def __init__(self, reader: Any = None) -> None:
+        self.delivered: list[str] = []
+        self.completed: list[Outcome] = []
+        self.broker: Any = FakeBroker()
+        self.rooms: Any = {
+            channel: SimpleNamespace(
+                start_at=nothing,
+                deliver=partial(self._deliver, channel),
+                nicknames=SimpleNamespace(settle=nothing),
+                skip_to=lambda offset: self.delivered.append(f"skipped to {offset}"),
+                caught_up_at=0.0,
+            )
+            for channel in self.channels
+        }
+        dispatcher: Any = SimpleNamespace(complete=lambda publication: self.completed.append(publication.outcome))
+        self.subscriber = Subscriber(self.broker, [reader], self.rooms, dispatcher)
 
-    async def see(self, *published: int) -> None:
-        """Compares once a second with what Redis says."""
+    def _deliver(self, channel: str, publications: Sequence[Publication]) -> None:
+        self.delivered += [f"{channel} {one.offset} {one.body[:3].decode()}" for one in publications]
+
+    async def start(self) -> "asyncio.Task[None]":
+        """Read from the end of the outboxes."""
+        await self.subscriber.seek_to_tail()
+        await pass_time(1)
+        reading = asyncio.create_task(self.subscriber.run())
+        await pass_time(1)
+        return reading
+
+
+# Whether a front receives what is published, by the numbers alone
+
+
+@pytest.mark.parametrize(
+    ("published", "reconnections"),
+    [
+        ([11] * LONG, 1),
+        # Redis has lost all, and what it publishes since is not received, however little it is
+        ([0] + [3] * LONG, 1),
+        # Redis has lost its last second, and no worker runs
+        ([8] * 5 * LONG, 0),
+    ],
+    ids=["not received", "not received after a loss", "nothing published after a loss"],
+)
+@virtual_time
+async def test_a_front_that_receives_nothing_of_what_is_published_reconnects_and_then_ends(
+    published: list[int], reconnections: int
+) -> None:
+    reconnected: list[None] = []
+    reader: Any = SimpleNamespace(reconnect=lambda: reconnected.append(None))
+    scene = Scene(reader)
+
+    async def see(*published: int) -> None:
         for number in published:
-            self._subscriber.check_lag({CHANNEL: self._heard}, {CHANNEL: number})
+            scene.subscriber.check_lag({CHANNEL: 10}, {CHANNEL: number})
             await pass_time(1)
 
-
-LONG = int(Timings().subscriber_stalled) + 2
-
-
-@virtual_time
-async def test_who_hears_nothing_of_what_is_published_connects_anew_and_then_gives_up() -> None:
-    scene = Scene(heard=10)
-    await scene.see(10, *[11] * LONG)
-    assert scene.reconnections == 1
-    with pytest.raises(SubscriberStalled):
-        await scene.see(*[11] * LONG)
-
-
-@virtual_time
-async def test_who_hears_nothing_of_what_comes_after_a_loss_is_deaf_as_well() -> None:
-    scene = Scene(heard=10)
-    # When Redis has lost all, and what it publishes since is not heard, however little it is
-    await scene.see(10, 0, *[3] * LONG)
-    assert scene.reconnections == 1
-    with pytest.raises(SubscriberStalled):
-        await scene.see(*[3] * LONG)
-
-
-@virtual_time
-async def test_who_has_heard_more_than_redis_knows_is_not_deaf_while_nothing_is_published() -> None:
-    """As when Redis has lost its last second, and no worker runs."""
-    scene = Scene(heard=10)
-    await scene.see(10, *[8] * 5 * LONG)
-    assert scene.reconnections == 0
+    await see(10, *published)
+    assert len(reconnected) == reconnections
+    if reconnections:
+        with pytest.raises(SubscriberStalled):
+            await see(*published[-LONG:])
 
 
 @virtual_time
 async def test_time_in_which_redis_does_not_answer_does_not_count() -> None:
-    scene = Scene(heard=10)
-    await scene.see(10, 11)
-    await pass_time(LONG)
-    await scene.see(11)
-    assert scene.reconnections == 0
+    scene = Scene()
+    for published in (10, 11, 11):
+        scene.subscriber.check_lag({CHANNEL: 10}, {CHANNEL: published})
+        await pass_time(LONG)
+
+
+# Reading
 
 
 class Outbox:
@@ -95,19 +130,12 @@ class Outbox:
 async def test_a_read_that_began_before_we_went_back_does_not_skip_what_comes_before_it() -> None:
     """Its connection is being made anew just then: it waits to be sent, with the old position."""
     entries = [Entry(b"%d-0" % number, publication(number, said(str(number)))) for number in range(1, 4)]
-    broker: Any = FakeBroker()
-    room: Any = SimpleNamespace(
-        start_at=nothing, deliver=nothing, nicknames=SimpleNamespace(settle=nothing), caught_up_at=0.0
-    )
-    dispatcher: Any = SimpleNamespace(complete=nothing)
-    outbox: Any = Outbox()
-    subscriber = Subscriber(broker, [outbox], {CHANNEL: room}, dispatcher)
-    broker.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
-    broker.last_entry, broker.newest_entry_ids = answers(entries[-1]), answers([entry.id for entry in entries])
-    await subscriber.seek_to_tail()
-    reading = asyncio.create_task(subscriber.run())
-    await settle()
-    await subscriber.rewind(CHANNEL)
+    scene = Scene(outbox := Outbox())
+    scene.broker.tail = answers((Entry(b"99-0", entries[0].publication), {}, 0.0))
+    scene.broker.last_entry = answers(entries[-1])
+    scene.broker.newest_entry_ids = answers([entry.id for entry in entries])
+    reading = await scene.start()
+    await scene.subscriber.rewind(CHANNEL)
     outbox.asked[0][1].set_result([(CHANNEL, [Entry(b"100-0", entries[0].publication)])])
     await settle()
     assert [position for position, _ in outbox.asked] == [b"99-0", STREAM_START]
@@ -129,50 +157,94 @@ async def test_others_have_their_turn_between_large_messages_that_are_read_toget
     def another() -> None:
         happened.append("another's turn")
         if happened.count("another's turn") == goes_back_in:  # as `rewind` does
-            subscriber._positions[CHANNEL] = STREAM_START
+            scene.subscriber._positions[CHANNEL] = STREAM_START
 
-    room: Any = SimpleNamespace(
-        start_at=nothing, deliver=deliver, nicknames=SimpleNamespace(settle=nothing), caught_up_at=0.0
-    )
-    outbox, dispatcher = cast(Any, Outbox()), cast(Any, SimpleNamespace(complete=nothing))
-    subscriber = Subscriber(cast(Any, FakeBroker()), [outbox], {CHANNEL: room}, dispatcher)
-    await subscriber.seek_to_tail()
-    await pass_time(1)
-    reading = asyncio.create_task(subscriber.run())
-    await settle()
+    scene = Scene(outbox := Outbox())
+    scene.rooms[CHANNEL].deliver = deliver
+    reading = await scene.start()
     outbox.asked[0][1].set_result([(CHANNEL, entries)])
     await settle()
     steps = ["1 2", "another's turn", "3 4", "another's turn"]
     assert happened == (steps[:2] if goes_back_in == 1 else steps)
     assert outbox.asked[1][0] == (STREAM_START if goes_back_in else entries[-1].id)
-    assert bool(room.caught_up_at) == (not goes_back_in)
+    assert bool(scene.rooms[CHANNEL].caught_up_at) == (not goes_back_in)
     reading.cancel()
 
 
-def nothing(*_: object) -> None: ...
-
-
-def answers(answer: Any) -> Any:
-    async def ask(*_: object) -> Any:
-        return answer
-
-    return ask
-
-
-@pytest.mark.parametrize(("newest", "skipped_to"), [(None, [12]), (b"10-0", [12]), (b"12-0", [])])
+@pytest.mark.parametrize(("newest", "skipped"), [(None, True), (b"10-0", True), (b"12-0", False)])
 @virtual_time
-async def test_what_is_not_in_the_outbox_any_more_is_not_waited_for(
-    newest: bytes | None, skipped_to: list[int]
-) -> None:
-    # Given a front that has heard all up to a place
-    broker, skipped = FakeBroker(), list[int]()
-    room: Any = SimpleNamespace(start_at=lambda *_: None, skip_to=skipped.append)
+async def test_what_is_not_in_the_outbox_any_more_is_not_waited_for(newest: bytes | None, skipped: bool) -> None:
+    # Given a front that has received all up to a place
+    scene = Scene()
     ten, twelve = (Entry(b"%d-0" % number, publication(number)) for number in (10, 12))
-    broker.newest = ten
-    subscriber = Subscriber(cast(Any, broker), [], {CHANNEL: room}, cast(Any, None))
-    await subscriber.seek_to_tail()
+    scene.broker.newest = ten
+    await scene.subscriber.seek_to_tail()
     # When twelve were published, and the outbox has them, or not
-    broker.newest = {None: None, ten.id: ten, twelve.id: twelve}[newest]
-    await subscriber.skip_trimmed(CHANNEL, 12)
+    scene.broker.newest = {None: None, ten.id: ten, twelve.id: twelve}[newest]
+    await scene.subscriber.skip_trimmed(CHANNEL, 12)
     # Then it goes on behind what is missing
-    assert skipped == skipped_to
+    assert scene.delivered == ["skipped to 12"] * skipped
+
+
+# Publications whose body a front has to fetch
+
+
+class Large(Scene):
+    """A front that follows two channels: in one, a publication with a large body, and a small one behind it."""
+
+    channels = (CHANNEL, "other")
+
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.broker.bodies = self
+        self.fetches: list[asyncio.Future[bytes]] = []
+        large = replace(publication(1, said("large")), body=b"@name 1 3 {")
+        self.published = {
+            CHANNEL: [Entry(b"1-0", large), Entry(b"2-0", publication(2, said("behind")))],
+            "other": [Entry(b"1-0", publication(1, said("elsewhere")))],
+        }
+
+    async def complete(self, channel: str, publication: Publication) -> Publication:
+        self.fetches.append(asyncio.get_running_loop().create_future())
+        return replace(publication, body=await self.fetches[-1])
+
+    async def read(self, positions: Mapping[str, bytes], wait: float | None = None) -> list[tuple[str, list[Entry]]]:
+        found = [
+            (channel, newer)
+            for channel, position in positions.items()
+            if (newer := [entry for entry in self.published[channel] if entry.id > position])
+        ]
+        if not found:
+            await pass_time(wait or Timings().outbox_read)
+        return found
+
+    def reconnect(self) -> None: ...
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@virtual_time
+async def test_a_large_body_holds_back_only_what_follows_it_in_its_channel(is_away: bool) -> None:
+    scene = Large()
+    reading = await scene.start()
+    assert scene.delivered == ['other 1 {"t']
+    assert scene.rooms[CHANNEL].caught_up_at == 0 < scene.rooms["other"].caught_up_at
+    # When the body comes, maybe after Redis did not answer, the rest follows at once
+    if is_away:
+        scene.fetches[0].set_exception(Unavailable(""))
+        await pass_time(1)
+    scene.fetches[-1].set_result(b"{..")
+    await pass_time(2 * Timings().outbox_read_aside)
+    assert scene.delivered[1:] == [f"{CHANNEL} 1 {{..", f'{CHANNEL} 2 {{"t']
+    assert len(scene.fetches) == 1 + is_away
+    reading.cancel()
+
+
+@virtual_time
+async def test_a_missing_body_is_a_gap_and_its_job_has_ended() -> None:
+    scene = Large()
+    reading = await scene.start()
+    scene.fetches[0].set_result(b"")
+    await pass_time(1)
+    assert scene.completed == [Outcome.PUBLISHED] * 3
+    assert scene.delivered[1:] == ["skipped to 1", f'{CHANNEL} 2 {{"t']
+    reading.cancel()

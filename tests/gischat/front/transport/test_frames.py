@@ -1,10 +1,8 @@
 """Frames, parsed by another implementation of RFC 6455."""
 
 import pytest
-from websockets.frames import Opcode
 
 from gischat.front.transport.frames import text_frame
-from tests.gischat.front.fakes import frames_in
 
 # The length takes 7 bits, or 16 after 126, or 64 after 127; always the fewest possible (§5.2)
 HEADERS = [
@@ -23,17 +21,3 @@ HEADERS = [
 def test_the_header_is_that_of_a_final_unmasked_text_with_the_shortest_length(size: int, header: str) -> None:
     payload = b"x" * size
     assert text_frame(payload) == bytes.fromhex(header) + payload
-
-
-@pytest.mark.parametrize("size", [size for size, _ in HEADERS])
-def test_another_parser_reads_the_payload(size: int) -> None:
-    payload = (b"0123456789" * (size // 10 + 1))[:size]
-    (frame,) = frames_in(text_frame(payload))
-    assert (frame.opcode, frame.data, frame.fin) == (Opcode.TEXT, payload, True)
-    assert (frame.rsv1, frame.rsv2, frame.rsv3) == (False, False, False)
-
-
-def test_frames_sent_together_are_parsed_separately() -> None:
-    payloads = ["Été".encode(), b"", b"x" * 126, b"y" * 65_536, "🗺".encode()]
-    frames = frames_in(b"".join(map(text_frame, payloads)))
-    assert [frame.data for frame in frames] == payloads

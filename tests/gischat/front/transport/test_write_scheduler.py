@@ -208,30 +208,6 @@ async def test_a_client_whose_turn_has_not_come_is_not_taken_for_silent() -> Non
         assert client.writer.pong_overdue(60)
 
 
-async def test_a_ping_amid_layers_is_delivered_with_them() -> None:
-    async with fronts() as front:
-        channel, (client,) = front.channel(1, reading=False)
-        layers = [LAYER] * 4
-        for layer in layers:
-            channel.send(layer)
-        await until(client.stream.writing)
-        client.writer.ping()
-        client.read()
-        await client.has(*layers, PING)
-        mark = client.writer._ping
-        assert mark is not None
-        await until(lambda: tcp_info.is_delivered(client.stream.socket, mark))
-
-
-async def test_what_is_said_at_the_end_comes_behind_a_layer() -> None:
-    async with fronts() as front:
-        channel, (client,) = front.channel(1)
-        channel.send(LAYER)
-        client.writer.close(1001, "The server restarts.")
-        await until(lambda: client.received.endswith(close_frame(1001, "The server restarts.")))
-        assert client.received.startswith(LAYER + b"\x81")
-
-
 async def test_a_stream_that_is_closed_lets_go_of_what_it_did_not_send() -> None:
     async with fronts() as front:
         channel, (client,) = front.channel(1, reading=False)
