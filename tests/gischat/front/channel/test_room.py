@@ -614,3 +614,12 @@ async def test_what_goes_to_one_member_follows_a_layer_before_it() -> None:
         scene.room.deliver([scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/{last.id}")])
         scene.room.skip_to(scene.next().offset)
         assert last.received() == ["x" * PIECE_BYTES, "like", GAP]
+
+
+@virtual_time
+async def test_messages_that_are_read_together_are_sent_in_their_order() -> None:
+    async with Scene() as scene:
+        one, other = await scene.enter_wholly(1, 2)
+        text, like = scene.next("text"), scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/1")
+        await scene.publish(text, like, scene.next("later"))
+        assert (one.received(), other.received()) == (["text", "like", "later"], ["text", "later"])
