@@ -26,7 +26,7 @@ ACCESS_KEYS_NUMBER = 1000
 
 
 _LUA = Path(__file__).with_name("lua")
-_FUNCTION = re.compile(r"(?:^--.*\n)*^local function (\w+)\([^\0]*?^end\n", re.MULTILINE)
+_FUNCTION = re.compile(r"(?:^--.*\n)*^local function (\w+)\(.*\)\n[^\0]*?^end\n", re.MULTILINE)
 _COMMENT = re.compile(r"--.*")
 
 MODERATION = frozenset(

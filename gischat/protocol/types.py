@@ -180,7 +180,7 @@ TYPES: Mapping[str, MessageType] = {
         ),
         MessageType(
             "nb_users",
-            "How many connections the channel has; sent when that changes, in full rooms at most every 3 seconds.",
+            "How many connections the channel has; sent when that changes, in full rooms at most every 3 to 30 s.",
             lambda of: {"nb_users": of.integer()},
             stored=False,
             from_server_only=True,

@@ -1,4 +1,4 @@
--- Included in scripts that run for many channels at once, after all else: KEYS are those of one channel after the other.
+-- For scripts that run for many channels at once, after all else: KEYS are those of one channel after the other.
 
 -- Calls a function for each channel. Returns its results; false for a channel with a key of a wrong type.
 local function for_each_channel(run)

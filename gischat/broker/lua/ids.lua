@@ -1,4 +1,4 @@
--- Included in scripts that publish clients' messages, after the prelude: message ids and their senders.
+-- For scripts that publish clients' messages, after the prelude: message ids and their senders.
 
 -- A UUID derived from a name: the same name gives the same UUID (like version 5 of RFC 9562).
 local function uuid(name)

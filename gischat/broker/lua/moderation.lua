@@ -1,4 +1,4 @@
--- Included in scripts for moderation, after the prelude; scripts for messages do not need it.
+-- For scripts for moderation, after the prelude; scripts for messages do not need it.
 
 local BANS, DELETED, ACCESS_KEYS = unpack(KEYS, FIRST_OWN)
 

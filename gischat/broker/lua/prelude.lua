@@ -1,4 +1,5 @@
--- Included in every script, after the limits (constants made from the settings).
+-- For every script, after the limits (constants made from the settings). Functions that a script does not use are left
+-- out of it, here and in the other shared files.
 -- Scripts run on Redis >= 6.2, which replicates their effects, so they may call TIME.
 -- Two scripts run for every message, and a command's main cost in a script is its call: scripts skip commands that an
 -- earlier answer has made unnecessary.

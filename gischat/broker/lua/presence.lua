@@ -1,4 +1,4 @@
--- Included in scripts for presence, after the prelude: registered nicknames, and requests for them.
+-- For scripts for presence, after the prelude: registered nicknames, and requests for them.
 --
 -- Nicknames that differ only in case are equal: they are compared by keys, which workers compute (`messages.folded`).
 -- Messages contain them as their holders spell them.

@@ -144,7 +144,10 @@ class Room:
                 frames.append((publication.id, frame))
                 self._record(publication, frame)
             elif publication.to:
-                self._deliver_to(publication)
+                if (member := self.nicknames.member_of(publication.to)) is not None:
+                    self._broadcast(frames)  # first, as they were published: it may be the last that the client gets
+                    frames.clear()
+                    self._send_to(member, publication.body)
                 self._record(publication)
             elif publication.outcome is Outcome.CONTROL:
                 self._handle_control(publication)
@@ -241,6 +244,7 @@ class Room:
         """Send to all connections, including joiners."""
         frame = text_frame(body)
         for member in self.connections.values():
+            self.fanout.catch_up(member)
             member.write(frame)
 
     def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
@@ -258,11 +262,6 @@ class Room:
     def has_seen(self, id: bytes) -> bool:
         """Whether a message with this id was delivered recently."""
         return self._deduplicator.has_seen(id, _now())
-
-    def _deliver_to(self, publication: Publication) -> None:
-        member = self.nicknames.member_of(publication.to)
-        if member is not None:
-            self._send_to(member, publication.body)
 
     def _on_count(self, body: bytes) -> None:
         self.on_count()
@@ -297,6 +296,7 @@ class Room:
 
     def _send_to(self, member: Member, body: bytes) -> None:
         frame = text_frame(body)
+        self.fanout.catch_up(member)
         member.write(frame)
         self._count(1, 1, len(frame))
 

@@ -275,6 +275,7 @@ class ClientConnection(SocketWriter):
         """Fail the connection (RFC 6455 §7.1.7), with only a close frame, since a client that violates the protocol
         would not understand a message. Invalid UTF-8 (§8.1), which may be a client's slip, gets an `uncompliant`."""
         self._rejections.record(CloseReason.PROTOCOL_ERROR, "connection %d broke the protocol: %s", self.id, reason)
+        self._fanout.catch_up(self)
         if reason == TEXT_NOT_UTF8:
             self.send(uncompliant(NOT_UTF8))
         self.stop_writing()

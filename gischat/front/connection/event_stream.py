@@ -34,15 +34,24 @@ def event(body: bytes) -> bytes:
 
 
 class EventEncoder:
-    """Converts frames to events; the same frames, sent to many readers in one turn of the loop, are converted once."""
+    """Converts frames to events, once for all readers in one turn of the loop, or consecutive ones (see `Fanout`)."""
 
     def __init__(self) -> None:
-        self._encoded: dict[int, tuple[bytes, bytes]] = {}  # by frames' identity: frames, which so stay, and events
+        # By frames' identity: frames, which so stay, and events. Dropped soon, because they may be large.
+        self._used: dict[int, tuple[bytes, bytes]] = {}  # in this turn
+        self._used_before: dict[int, tuple[bytes, bytes]] = {}  # in the turn before
 
     def encode(self, frames: bytes) -> bytes:
         """Convert whole frames; returns the same object for the same frames."""
-        if id(frames) not in self._encoded:
-            if not self._encoded:  # dropped after the turn, because they may be large
-                asyncio.get_running_loop().call_soon(self._encoded.clear)
-            self._encoded[id(frames)] = frames, b"".join(map(event, text_payloads(frames)))
-        return self._encoded[id(frames)][1]
+        if not self._used and not self._used_before:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        key = id(frames)
+        if key not in self._used:
+            events = self._used_before.get(key) or (frames, b"".join(map(event, text_payloads(frames))))
+            self._used[key] = events
+        return self._used[key][1]
+
+    def _end_turn(self) -> None:
+        self._used_before, self._used = self._used, {}
+        if self._used_before:
+            asyncio.get_running_loop().call_soon(self._end_turn)

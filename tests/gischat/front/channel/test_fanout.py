@@ -3,13 +3,15 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
 from gischat.front.channel.fanout import AT_ONCE, BROKEN, Fanout, Send
+from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.transport.frames import PIECE_BYTES, text_frame
 from tests.gischat.front.scene import Scene, Start
-from tests.support.waiting import until
+from tests.support.waiting import DEADLINE, until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -172,3 +174,25 @@ def together(people: list[Scene]) -> Fanout:
         scene.connection._fanout = audience
         audience.add(scene.connection)
     return audience
+
+
+async def test_a_layer_is_converted_once_for_all_readers_of_events() -> None:
+    encoder, audience, converted = EventEncoder(), Fanout(), list[bytes]()
+    for number in range(3 * AT_ONCE):
+        reader = Scripted(cast("Send", number), is_event_stream=True)
+        reader.write = lambda data: converted.append(encoder.encode(data))  # type: ignore[method-assign]
+        audience.add(reader)
+    audience.send(text_frame(b'{"type":"geojson","id":"%b"}' % (b"x" * PIECE_BYTES)))
+    while len(converted) < 3 * AT_ONCE:
+        await asyncio.sleep(0)
+    assert len({id(events) for events in converted}) == 1
+
+
+async def test_a_client_that_is_behind_gets_a_layer_before_its_connection_fails(start: Start) -> None:
+    audience = (last := start(max_unread=10**7)).audience
+    for number in range(AT_ONCE):
+        audience.add(Scripted(cast("Send", number)))
+    together([last])
+    audience.send(layer := text_frame(bytes(PIECE_BYTES)))
+    last.connection.fail(1007, "A text must be UTF-8.")
+    assert await asyncio.wait_for(last.client.receive(len(layer)), DEADLINE) == layer
