@@ -25,7 +25,7 @@ from collections.abc import Iterator
 import msgspec
 
 MAX_DEPTH = 12  # of the stack, and of what a piece opens and closes; from the base on, GeoJSON's geometries need 8
-CREDIT = 16  # bounds searches for stacks, which take longer than checks: each costs 2, a piece that needs none earns 1
+CREDIT = 8  # bounds searches for stacks, which take longer than checks: each costs 2, a piece that needs none earns 1
 
 _BRACKETS = b"[]{}"
 _OTHERS = bytes(byte for byte in range(256) if byte not in _BRACKETS + b'"')
