@@ -25,10 +25,10 @@ from collections.abc import Iterator
 import msgspec
 
 MAX_DEPTH = 12  # of the stack, and of what a piece opens and closes; from the base on, GeoJSON's geometries need 8
-CREDIT = 16  # bounds searches for stacks, which take longer than checks: each costs 2, a piece that needs none earns 1
+CREDIT = 8  # bounds searches for stacks, which take longer than checks: each costs 2, a piece that needs none earns 1
 
 _BRACKETS = b"[]{}"
-_OTHERS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_OTHERS = bytes(byte for byte in range(256) if byte not in _BRACKETS + b'"')
 _CLOSING = bytes.maketrans(b"[{", b"]}")
 _CUT = re.compile(rb'[\]}],\s{0,100}["\[{]?')
 _scan = msgspec.json.Decoder(msgspec.Raw).decode
@@ -103,10 +103,11 @@ def _cuts(data: bytearray, stack: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _stack(stack: bytes, data: bytearray) -> bytes:
     """The stack after data that begins with that stack; empty if the data is invalid, or ends in a string."""
-    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    plain = bytes(data).replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
     if plain.count(b'"') % 2:
         return b""
-    brackets = stack + b"".join(plain.split(b'"')[::2]).translate(None, _OTHERS)
+    # Without pairs of quotation marks, what is in strings still is: there are just fewer parts.
+    brackets = stack + b"".join(plain.replace(b'""', b"").split(b'"')[::2])
     for _ in range(MAX_DEPTH):
         size = len(brackets)
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")

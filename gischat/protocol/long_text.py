@@ -129,7 +129,7 @@ class LongTextBuilder:
         if len(taken) < MIN_PIECES or self.size - sum(map(len, taken)) > MAX_REST_BYTES:
             return self.data().decode()
         before, after = b"".join(self._pieces[: self._first]), b"".join(self._pieces[self._stop :])
-        if b"\\" in before[-ESCAPE_BYTES:]:
+        if self._json is None and b"\\" in before[-ESCAPE_BYTES:]:
             return self.data().decode()  # base64 may complete an escape, or be no valid end of one
         stand_in, type = secrets.token_hex().encode(), "image"
         if self._json is not None:

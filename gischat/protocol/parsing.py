@@ -62,10 +62,10 @@ class MessageParser:
 
     def parse_long(self, frame: LongText) -> Message:
         """As `parse` does. A photo or layer whose pieces have been checked is not read as a whole; anything else is."""
-        try:
-            return self._checked(frame) or self.parse(frame.whole())
-        except (Uncompliant, ValidationError):
-            return self.parse(frame.whole())  # in words that tell of the whole
+        with contextlib.suppress(Uncompliant, ValidationError):  # refused in words that tell of the whole
+            if message := self._checked(frame):
+                return message
+        return self.parse(frame.whole())
 
     def _checked(self, frame: LongText) -> Message | None:
         """The message, if the pieces that were taken out are where its type may have them; None if they are not."""

@@ -68,6 +68,19 @@ def test_a_layer_is_parsed_in_pieces_nearly_wherever_it_is_cut(style: dict[str, 
     assert sum(is_same(text, piece, piece) for piece in range(200, 400)) > 150
 
 
+def test_a_layer_with_backslashes_before_a_cut_is_parsed_in_pieces() -> None:
+    text = written([["\\"]] * 200)
+    assert all(is_same(text, piece, piece) for piece in range(200, 220))
+
+
+def test_a_refused_text_is_read_as_a_whole_once() -> None:
+    text = received(written({"features": FEATURES}, indent=1).replace(b"geojson", b"text", 1), 300, 300)
+    assert isinstance(text, LongText)
+    with patch.object(LongText, "whole", autospec=True, side_effect=LongText.whole) as whole:
+        assert result(text)[0] == "The text is missing."
+    assert whole.call_count == 1
+
+
 INSIDE = [
     '{"a":[[1],[2]]},"author":"eve","geojson":{"a":[[1],[2],[3]]}',
     '{"a":[[1],[2]]},"author":"eve","style":{"a":[[1],[2],[3]]}',
