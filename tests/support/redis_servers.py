@@ -33,6 +33,10 @@ class Server(Valkey):
         for name, value in own.items():
             self._command += [f"--{name.replace('_', '-')}", value]
 
+    def kill(self) -> None:
+        super().kill()
+        self.client.connection_pool.disconnect()  # else the next command would meet the end of its connection
+
     def forget(self) -> None:
         """Delete the data; the server must not be running."""
         shutil.rmtree(self._data / "appendonlydir", ignore_errors=True)
