@@ -64,7 +64,7 @@ async def test_a_request_has_a_line_and_an_id(stack: Stack) -> None:
     )
 
     # Then the answer has the id of the log line
-    (record,) = await until(lambda: front.records(logger="gischat.access"))
+    (record,) = await until(lambda: front.records(logger="gischat.access", method="GET"))
     assert f"X-Request-Id: {record['request']}\r\n".lower() in answer.lower()
     assert record["request"] != "i-name-myself"
     assert {name: record[name] for name in ("address", "method", "path", "status", "level")} == {
