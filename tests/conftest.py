@@ -16,6 +16,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from tornado.ioloop import IOLoop
 
 from tests.support import fork_server
+from tests.support.admin import Admin
 from tests.support.client import Client
 from tests.support.processes import Process, Stack, Valkey
 from tests.support.rest import Rest
@@ -117,6 +118,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if log := process.new_log():
                 report.sections.append((f"log of {process.name} (pid {process.pid})", log[-5000:]))
     return report
+
+
+@pytest.fixture
+def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
+    """A moderator at the first front."""
+    client = Admin(stack.fronts[0].url)
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,10 @@ import http.client
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tornado.ioloop import IOLoop
 
 from tests.clients.conftest import StartQt
 from tests.support.admin import Admin
@@ -27,13 +25,6 @@ from tests.support.waiting import DEADLINE
 
 ASKED = "utm_source=QGIS&utm_medium=QChat&utm_campaign=plugin_1.7.0"
 AS_QGIS = {"Accept": "application/json", "Connection": "Keep-Alive", "Accept-Encoding": "gzip, deflate"}
-
-
-@pytest.fixture
-def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
-    admin = Admin(stack.fronts[0].url)
-    yield admin
-    admin.close()
 
 
 async def asked(instance: str, path: str) -> Any:

@@ -38,14 +38,6 @@ def house(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:  # noqa: F811
-    """A moderator at the first front."""
-    client = Admin(stack.fronts[0].url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def other(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:  # noqa: F811
     """A moderator at the second front."""
     client = Admin(stack.fronts[1].url, name="otto")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import redis
-from tornado.ioloop import IOLoop
 
 from gischat.front.auth.failed_attempts import MAX_FAILURES
 from tests.support.admin import TOKEN, Admin
@@ -38,13 +37,6 @@ def stack(open_stack: Callable[..., Stack]) -> Iterator[Stack]:
         log = process.whole_log()
         assert [secret for secret in secrets if secret in log] == [], process.name
         assert ("/k/…/" in log) == (process in stack.fronts)
-
-
-@pytest.fixture
-def admin(io_loop: IOLoop, stack: Stack) -> Iterator[Admin]:
-    client = Admin(stack.fronts[0].url)
-    yield client
-    client.close()
 
 
 # The path of the instance itself
