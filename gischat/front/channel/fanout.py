@@ -123,7 +123,7 @@ class Fanout:
 
     def is_behind(self, listener: Receiver) -> bool:
         """Whether a receiver waits for its turn: others have got what it has not."""
-        return any(listener in group.receivers for group in self._behind)
+        return bool(self._behind) and any(listener in group.receivers for group in self._behind)
 
     def catch_up(self, listener: Receiver) -> None:
         """Write what others have got before to a receiver that is behind, without waiting for its turn."""
