@@ -1,41 +1,27 @@
 """A Synapse, a Bot API, and stacks with bridges to them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.bridges.processes import bridge_of, wait_there
+from tests.bridges.processes import BridgedStack, bridge_of, wait_there
 from tests.bridges.synapse import Account, Synapse
 from tests.bridges.telegram_stack import BridgedGroups, open_groups
 from tests.conftest import StackFactory, _processes
 from tests.support.admin import TOKEN
-from tests.support.client import Client
-from tests.support.processes import Process, Stack, Valkey
+from tests.support.processes import Valkey
 
 
 @dataclass
-class Bridged:
+class Bridged(BridgedStack):
     """A stack whose channel QGIS is bridged with alice's room, and its Redis, which loses everything when killed."""
 
-    stack: Stack
     redis: Valkey
-    bridge: Process
     synapse: Synapse
     alice: Account
     bot: Account
-
-    @asynccontextmanager
-    async def joined(self, nickname: str) -> AsyncIterator[Client]:
-        """Connect and register a QGIS client within the context."""
-        client = await Client.connect(self.stack.fronts[0].url, "QGIS")
-        try:
-            await client.register(nickname)
-            yield client
-        finally:
-            await client.leave()
 
 
 @pytest.fixture(scope="package")
@@ -62,7 +48,7 @@ def bridged(
                 try:
                     bridge.start()
                     wait_there(bridge)
-                    yield Bridged(stack, redis, bridge, synapse, alice, bot)
+                    yield Bridged(stack, bridge, redis, synapse, alice, bot)
                     assert bridge.stop() == 0
                 finally:
                     bridge.kill()

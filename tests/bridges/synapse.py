@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import json
 import os
 import sys
@@ -21,7 +19,6 @@ from tests.support.processes import HOST, START_WITHIN, Port, Process, _holds
 from tests.support.waiting import DEADLINE
 
 SERVER = "example.test"
-SECRET = "registration"
 CLIENT = "/_matrix/client/v3"
 
 
@@ -43,7 +40,8 @@ class Synapse(Process):
             "media_store_path": str(directory / "media"),
             "signing_key_path": str(directory / "signing.key"),
             "log_config": str(directory / "log.yaml"),
-            "registration_shared_secret": SECRET,
+            "enable_registration": True,
+            "enable_registration_without_verification": True,
             "macaroon_secret_key": "macaroon",
             "form_secret": "form",
             "federation_domain_whitelist": [],
@@ -52,6 +50,7 @@ class Synapse(Process):
             "report_stats": False,
             "redaction_retention_period": None,
             "rc_message": unlimited,
+            "rc_registration": unlimited,
             "rc_joins": {"local": unlimited, "remote": unlimited},
         }
         console = {"class": "logging.StreamHandler"}
@@ -80,11 +79,8 @@ class Synapse(Process):
     async def register(self, name: str) -> "Account":
         """Register an account with this name and a random suffix."""
         name = f"{name}{uuid.uuid4().hex[:6]}"
-        nonce = (await _asked(self.url, "GET", "/_synapse/admin/v1/register"))["nonce"]
-        signed = "\0".join((nonce, name, "pw", "notadmin")).encode()
-        mac = hmac.new(SECRET.encode(), signed, hashlib.sha1).hexdigest()
-        content = {"nonce": nonce, "username": name, "password": "pw", "admin": False, "mac": mac}
-        answer = await _asked(self.url, "POST", "/_synapse/admin/v1/register", content)
+        content = {"username": name, "password": "pw", "auth": {"type": "m.login.dummy"}}
+        answer = await _asked(self.url, "POST", f"{CLIENT}/register", content)
         return Account(self.url, answer["user_id"], answer["access_token"])
 
 

@@ -1,17 +1,16 @@
 """A stack with a bridge to a stand-in of the Bot API."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.bridges.bot_api import TOKEN, BotApi
-from tests.bridges.processes import bridge_of, wait_there
+from tests.bridges.processes import BridgedStack, bridge_of, wait_there
 from tests.bridges.telegram_groups import Group
 from tests.conftest import StackFactory
 from tests.support.admin import TOKEN as ADMIN_TOKEN
-from tests.support.client import Client
 from tests.support.contract import CANARY
-from tests.support.processes import Process, Stack
+from tests.support.processes import Process
 
 GROUP, FORUM, TOPIC = -1001, -1002, 5
 ALICE = "alice_b-telegram"
@@ -28,23 +27,12 @@ EXPECTED_REFUSALS = {
 
 
 @dataclass
-class BridgedGroups:
+class BridgedGroups(BridgedStack):
     """A stack whose channels are bridged with a group, and with a topic of a forum."""
 
-    stack: Stack
-    bridge: Process
     api: BotApi
     group: Group
     forum: Group
-
-    @asynccontextmanager
-    async def joined(self, nickname: str = "jane", channel: str = "QGIS") -> AsyncIterator[Client]:
-        client = await Client.connect(self.stack.fronts[0].url, channel)
-        try:
-            await client.register(nickname)
-            yield client
-        finally:
-            await client.leave()
 
 
 @contextmanager

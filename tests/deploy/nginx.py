@@ -80,8 +80,15 @@ class Nginx(ProxyServer):
 class Https:
     """Requests to a proxy over HTTPS, with a certificate of this authority."""
 
-    https_port: int
-    authority: trustme.CA
+    def certify(self, directory: Path) -> Port:
+        """Write fullchain.pem and privkey.pem to a directory; returns the port to listen on."""
+        port, self.authority = Port(), trustme.CA()
+        self.https_port = port.number
+        certificate = self.authority.issue_cert(NAME)
+        for blob in certificate.cert_chain_pems:
+            blob.write_to_path(directory / "fullchain.pem", append=True)
+        certificate.private_key_pem.write_to_path(directory / "privkey.pem")
+        return port
 
     @property
     def url(self) -> str:
@@ -113,12 +120,10 @@ class Site(Https, Nginx):
     HABITS = "charset utf-8; charset_types *; gzip on; gzip_types *;"
 
     def __init__(self, directory: Path, fronts: Sequence[str]) -> None:
-        http_port, https_port = Port(), Port()
-        self.http_port, self.https_port = http_port.number, https_port.number
+        http_port, https_port = Port(), self.certify(directory)
+        self.http_port = http_port.number
         self.webroot = directory / "webroot"
         self.webroot.mkdir()
-        self.authority = trustme.CA()
-        certify(self.authority, directory)
         arguments = [NAME, *fronts, "--certificates", str(directory), "--logs", str(directory)]
         arguments += ["--webroot", str(self.webroot)]
         arguments += ["--http-port", str(self.http_port), "--https-port", str(self.https_port)]
@@ -137,14 +142,6 @@ def site(*arguments: str, **settings: str) -> str:
     ran = fork_server.run("-m", "gischat", "nginx", *arguments, ENV_FILE=os.devnull, **settings)
     ran.check_returncode()
     return ran.stdout
-
-
-def certify(authority: trustme.CA, directory: Path) -> None:
-    """Write fullchain.pem and privkey.pem to a directory."""
-    certificate = authority.issue_cert(NAME)
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(directory / "fullchain.pem", append=True)
-    certificate.private_key_pem.write_to_path(directory / "privkey.pem")
 
 
 def _listens(port: int) -> bool:

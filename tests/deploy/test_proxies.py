@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 import yaml
 from websockets.exceptions import InvalidStatus
 
 from tests.deploy.deployment import ROOT
-from tests.deploy.nginx import BELOW, ELSEWHERE, NAME, Https, Nginx, ProxyServer, Site, certify, executable
+from tests.deploy.nginx import BELOW, ELSEWHERE, NAME, Https, Nginx, ProxyServer, Site, executable
 from tests.support.admin import Admin
 from tests.support.client import Client
 from tests.support.events import EventsReader
@@ -46,9 +45,7 @@ MODULES = (
 
 class Caddy(Https, ProxyServer):
     def __init__(self, directory: Path, fronts: list[str], *, below: bool = False) -> None:
-        port, self.authority = Port(), trustme.CA()
-        self.https_port = port.number
-        certify(self.authority, directory)
+        port = self.certify(directory)
         site = shipped("Caddyfile")
         host = "chat.example.org {"
         if below:
@@ -64,9 +61,7 @@ class Caddy(Https, ProxyServer):
 
 class Apache(Https, ProxyServer):
     def __init__(self, directory: Path, fronts: list[str], *, below: bool = False) -> None:
-        port, self.authority = Port(), trustme.CA()
-        self.https_port = port.number
-        certify(self.authority, directory)
+        port = self.certify(directory)
         site = shipped("apache.conf").partition("</VirtualHost>\n")[2]
         if below:
             moved, passed = re.findall(r"^    #   (RedirectMatch .*|ProxyPass .*)$", site, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What consumers count, which job a heavy one does next, and how it tries again; with fakes of Redis and the sandbox.
+"""What consumers count, which job a heavy one does next, and how it tries again.
 
 What jobs come to with the real ones, tests/wire, tests/faults and tests/worker/test_heavy.py show.
 """
@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from gischat.broker.entries import Job, Source
-from gischat.broker.inbox_consumer import ClaimFailure, Delivery, Work
+from gischat.broker.entries import Job, Outcome, Source
+from gischat.broker.inbox_consumer import ClaimFailure, Delivery
 from gischat.observability import metrics
 from gischat.protocol.messages import Lane, new_id
+from gischat.timings import Timings
+from tests.gischat.broker.wire import Wire, encoded, start, wire
 from tests.support.settings import settings
+from tests.support.waiting import DEADLINE
 from worker.attempts import Attempt
 from worker.effects import DeadLetter, FailureReason, Publish
 from worker.fairness import Charge, Person
@@ -22,67 +25,41 @@ from worker.light_consumer import LightConsumer
 from worker.placing import Placer
 from worker.sandbox import Crashed, OutOfMemory, TimedOut
 
+__all__ = ["start", "wire"]  # fixtures
 
-def held(type: str = "text") -> Delivery:
-    return Delivery("QGIS", Lane.LIGHT, b"1-0", 1, Job(Source("front", 1, 1), type, new_id(), b'{"text": "hello"}'))
+pytestmark = pytest.mark.usefixtures("io_loop")
 
 
-class FakeBroker:
-    """A worker's inbox and committer, with jobs abandoned by another worker."""
+class FakeInbox:
+    """A heavy worker's inbox, in which another worker has taken or ended the jobs that this one claims."""
 
-    lane = Lane.LIGHT
-    channels = ("QGIS",)
-    connected_seconds = 0.0  # too short for maintenance
+    lane, channels = Lane.HEAVY, ("QGIS",)
 
-    def __init__(self, *left: Delivery) -> None:
-        self.left = list(left)
-        self.ended: list[Delivery] = []
+    def __init__(self, answer: ClaimFailure = ClaimFailure.ENDED) -> None:
+        self.answer = answer
         self.claimed: list[bytes] = []
-
-    async def load_scripts(self) -> None:
-        pass
-
-    async def claim_own(self, channel: str, count: int) -> list[Delivery]:
-        return []
-
-    async def begin_read(self, channels: object, *, count: int, wait: float) -> list[Delivery]:
-        return []
-
-    def deliveries(self, answer: list[Delivery]) -> list[Delivery]:
-        return answer
-
-    async def sweep(self, idle: float) -> dict[str, Work]:
-        return {channel: Work(*[True] * 5) for channel in self.channels}
-
-    async def claim_stale(self, channel: str, idle: float, count: int) -> list[Delivery]:
-        left, self.left = self.left, []
-        return left
-
-    async def delete_idle_consumers(self, channel: str, idle: float) -> int:
-        return 0
 
     async def claim(self, channel: str, entry: bytes) -> ClaimFailure:
         self.claimed.append(entry)
-        return ClaimFailure.ENDED
-
-    def commit(self, held: Delivery, *_: object, **__: object) -> "asyncio.Future[bool]":
-        self.ended.append(held)
-        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        ended.set_result(True)
-        return ended
+        return self.answer
 
 
-async def test_claimed_jobs_are_done_and_counted() -> None:
-    broker = cast(Any, FakeBroker(held(), held("of another version")))
-    consumer = LightConsumer(broker, broker, cast(Any, None), Placer(cast(Any, None)))
+async def test_jobs_of_a_dead_worker_are_done_and_counted(wire: Wire) -> None:
+    for type_ in ("text", "of another version"):
+        await wire.hold(wire.job(encoded("text"), type=type_))
+    inbox, committer, presence = wire.new_worker("worker-2")
+    timings = Timings(reclaim_light=0.001, inbox_read=0.001, maintenance=0.001)
+    consumer = LightConsumer(inbox, committer, presence, Placer(cast(Any, None)), timings)
     before = metrics.JOBS_RECLAIMED.labels("light").amount
-    await consumer._run_once()
-    assert len(broker.ended) == 2
+    async with asyncio.timeout(DEADLINE):
+        while len(await wire.outbox()) < 2:
+            await consumer._run_once()
     assert metrics.JOBS_RECLAIMED.labels("light").amount == before + 2
+    assert await wire.outcomes() == [Outcome.PUBLISHED, Outcome.DEAD_LETTERED]
 
 
-def heavy(broker: FakeBroker, sandbox: object = None, charges: object = None) -> HeavyConsumer:
-    return HeavyConsumer(cast(Any, broker), cast(Any, broker), settings(), cast(Any, sandbox), [], cast(Any, charges))
+def heavy(inbox: FakeInbox, sandbox: object = None, charges: object = None) -> HeavyConsumer:
+    return HeavyConsumer(cast(Any, inbox), cast(Any, None), settings(), cast(Any, sandbox), [], cast(Any, charges))
 
 
 class NoCharges:
@@ -91,8 +68,8 @@ class NoCharges:
 
 
 async def test_a_job_seen_in_the_same_turn_counts_in_the_choice_of_the_next() -> None:
-    broker = FakeBroker()
-    consumer = heavy(broker, charges=NoCharges())
+    inbox = FakeInbox()
+    consumer = heavy(inbox, charges=NoCharges())
     # Given a photo of a client whose last job was just done
     jane, john = (Job(Source("front", number, 1), "image", new_id(), b"", f"192.0.2.{number}") for number in (1, 2))
     consumer._ledger.charge(Charge(Person.of(jane), 1.0), time.monotonic())
@@ -101,7 +78,17 @@ async def test_a_job_seen_in_the_same_turn_counts_in_the_choice_of_the_next() ->
     asyncio.get_running_loop().call_soon(consumer._queue.add, "QGIS", b"2-0", john, time.monotonic())
     await consumer._read_and_work()
     # Then that photo is next
-    assert broker.claimed == [b"2-0"]
+    assert inbox.claimed == [b"2-0"]
+
+
+@pytest.mark.parametrize(("answer", "left"), [(ClaimFailure.CLAIMED, 1), (ClaimFailure.ENDED, 0)])
+async def test_a_job_that_another_worker_has_is_claimed_again_later(answer: ClaimFailure, left: int) -> None:
+    consumer = heavy(FakeInbox(answer), charges=NoCharges())
+    job = Job(Source("front", 1, 1), "image", new_id(), b"", "192.0.2.1")
+    consumer._queue.add("QGIS", b"1-0", job, time.monotonic())
+    await consumer._read_and_work()
+    assert len(consumer._queue) == left
+    assert consumer._queue.next(time.monotonic()) is None
 
 
 class FakeSandbox:
@@ -140,7 +127,8 @@ async def test_a_layer_that_crashes_the_sandbox_is_handled_again_without_a_place
     type_: str, outcomes: list[Any], cause: FailureReason | None, placed: list[bool]
 ) -> None:
     sandbox = FakeSandbox(outcomes)
-    attempt = await heavy(FakeBroker(), sandbox)._attempt(held(type_), None)
+    held = Delivery("QGIS", Lane.HEAVY, b"1-0", 1, Job(Source("front", 1, 1), type_, new_id(), b"{}"))
+    attempt = await heavy(FakeInbox(), sandbox)._attempt(held, None)
     assert sandbox.placed == placed
     if cause is None:
         assert attempt == DONE

@@ -145,12 +145,6 @@ def of_features(*features: str) -> str:
 A_POINT = '{"type":"Feature","geometry":{"type":"Point","coordinates":[6.5,7.5]},"properties":null}'
 
 UNFIT = {
-    "null": "null",
-    "a text": '"FeatureCollection"',
-    "a number": "1",
-    "a list": "[]",
-    "an empty object": "{}",
-    "a feature": '{"type":"Feature","geometry":null,"properties":{}}',
     "a number beyond a double": EMPTY % ',"n":1e999',
     "a number of thousands of digits": EMPTY % (',"n":' + "1" * 5000),
     "a number of 400 digits": EMPTY % (',"n":' + "1" * 400),

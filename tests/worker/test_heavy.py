@@ -1,7 +1,7 @@
 """The order in which heavy workers, with their sandboxes, do waiting jobs on a real Valkey."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache
@@ -12,7 +12,6 @@ import pytest
 from gischat.broker.discovery import connect
 from gischat.broker.entries import Job, Outcome, Publication
 from gischat.broker.inbox import EnqueueStatus
-from gischat.broker.inbox_consumer import InboxConsumer
 from gischat.protocol.messages import Lane, new_id
 from gischat.timings import Timings
 from tests.gischat.broker.wire import ALIVE, CHANNEL, Wire, start, wire
@@ -21,7 +20,6 @@ from tests.support.pictures import as_base64, encoded, quarters
 from tests.support.processes import Valkey
 from tests.support.waiting import DEADLINE, LOOK
 from tests.worker.pictures import jpeg_of_many_scans
-from worker.commit import Committer
 from worker.fairness import Charge, Person
 from worker.heavy_consumer import HeavyConsumer
 from worker.inbox_reader import InboxReader
@@ -52,10 +50,10 @@ def costly() -> str:
 class HeavyLane:
     """A channel's heavy lane, and the photos done in it, by name."""
 
-    def __init__(self, wire: Wire, url: str, sandboxes: Sequence[Sandbox]) -> None:
+    def __init__(self, wire: Wire, url: str, sandbox: Sandbox) -> None:
         self.wire = wire
         self._url = url
-        self._sandboxes = iter(sandboxes)
+        self._sandbox = sandbox
         self._names: dict[str, str] = {}  # of photos, by source
 
     def job(self, name: str, client: str, image_data: str = "", *, connection: int = 0) -> Job:
@@ -85,15 +83,13 @@ class HeavyLane:
         return done
 
     @asynccontextmanager
-    async def worker(self, name: str = "heavy-1") -> AsyncIterator[HeavyConsumer]:
+    async def worker(self) -> AsyncIterator[HeavyConsumer]:
         settings, stop = self.wire.settings, asyncio.Event()
-        sandbox = next(self._sandboxes)
-        async with connect(self._url, name=name) as redis, connect(self._url, name=f"{name}-reader") as reading:
-            inbox = InboxConsumer(self.wire.namespace, Lane.HEAVY, [CHANNEL], name, redis=redis, reader=redis)
-            committer = Committer(self.wire.namespace, redis=redis, reader=redis)
+        inbox, committer, _ = self.wire.new_worker("heavy-1", Lane.HEAVY)
+        async with connect(self._url, name="heavy-1-reader") as reading:
             reader = InboxReader(settings, Lane.HEAVY, [CHANNEL], reading)
-            book = SharedCharges(settings, redis)
-            consumer = HeavyConsumer(inbox, committer, settings, sandbox, [reader], book, TIMINGS)
+            book = SharedCharges(settings, self.wire.redis)
+            consumer = HeavyConsumer(inbox, committer, settings, self._sandbox, [reader], book, TIMINGS)
             run = asyncio.create_task(consumer.run(stop))
             try:
                 yield consumer
@@ -103,17 +99,16 @@ class HeavyLane:
 
 
 @pytest.fixture(scope="module")
-def sandboxes() -> Iterator[list[Sandbox]]:
-    """Sandboxes shared by the tests, one for each of a test's workers: a start takes longer than most tests."""
-    sandboxes = [Sandbox(seconds=600, memory=2**30, preload=("worker.attempts",)) for _ in range(3)]
-    yield sandboxes
-    for sandbox in sandboxes:
-        asyncio.run(sandbox.close())
+def sandbox() -> Iterator[Sandbox]:
+    """One for all tests: a start takes longer than most of them."""
+    sandbox = Sandbox(seconds=600, memory=2**30, preload=("worker.attempts",))
+    yield sandbox
+    asyncio.run(sandbox.close())
 
 
 @pytest.fixture
-def lane(wire: Wire, valkey: Valkey, sandboxes: list[Sandbox]) -> HeavyLane:
-    return HeavyLane(wire, valkey.url, sandboxes)
+def lane(wire: Wire, valkey: Valkey, sandbox: Sandbox) -> HeavyLane:
+    return HeavyLane(wire, valkey.url, sandbox)
 
 
 async def test_costly_pictures_wait_for_ordinary_ones_that_arrive_later(lane: HeavyLane) -> None:
@@ -143,14 +138,6 @@ async def test_refused_pictures_count_as_work(lane: HeavyLane) -> None:
     await lane.send(lane.job("no picture", JANE, damaged), lane.job("jane's", JANE), lane.job("john's", JOHN))
     async with lane.worker():
         assert await lane.all_done() == ["no picture", "john's", "jane's"]
-
-
-async def test_many_workers_do_each_job_once(lane: HeavyLane) -> None:
-    names = [f"photo {number}" for number in range(20)]
-    await lane.send(*(lane.job(name, f"192.0.2.{number % 7}") for number, name in enumerate(names)))
-    async with lane.worker("heavy-1"), lane.worker("heavy-2"), lane.worker("heavy-3"):
-        assert sorted(await lane.all_done()) == sorted(names)
-    assert [one.outcome for one in await lane.ends()] == [Outcome.PUBLISHED] * 20
 
 
 async def test_after_a_flush_jobs_with_earlier_entry_ids_are_done(lane: HeavyLane) -> None:

@@ -121,6 +121,10 @@ class Fanout:
             if self._behind:
                 asyncio.get_running_loop().call_soon(self._take_turn)
 
+    def is_behind(self, listener: Receiver) -> bool:
+        """Whether a receiver waits for its turn: others have got what it has not."""
+        return bool(self._behind) and any(listener in group.receivers for group in self._behind)
+
     def catch_up(self, listener: Receiver) -> None:
         """Write what others have got before to a receiver that is behind, without waiting for its turn."""
         for group in self._behind:

@@ -7,13 +7,14 @@ Positions are renewed regularly, for fronts that start later; one that is not re
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from gischat.broker.resp_errors import RedisError
 from gischat.errors import Unavailable, Uncompliant
+from gischat.front.channel.fanout import Fanout, Receiver
 from gischat.front.channel.throttle import Throttle
 from gischat.front.transport.frames import text_frame
 from gischat.protocol.messages import Message, folded, now
@@ -23,17 +24,10 @@ from gischat.timings import Timings
 log = logging.getLogger(__name__)
 
 SENT_BYTES_PER_SECOND = 20e6  # average over all subscribers together: some per cent of this process' time
+MAX_ENDED = 1000  # ended positions kept for subscribers that are behind; older ones end for them at their `until`
 
 NOT_REGISTERED = "Register your nickname first: a live position is shared under it alone."
 TOO_LONG = "A live position can be shared for at most 8 hours at a time: share it for less."
-
-
-class Subscriber(Protocol):
-    """A connection that receives live positions."""
-
-    is_ready: bool
-
-    def write(self, data: bytes) -> None: ...
 
 
 class Sharer(Protocol):
@@ -84,18 +78,20 @@ _content = msgspec.json.Decoder(Content)
 class LivePositions:
     """A channel's live positions on one front. `publish` sends to all fronts, including this one."""
 
-    def __init__(self, timings: Timings = Timings()) -> None:
+    def __init__(self, fanout: Fanout, timings: Timings = Timings()) -> None:
         self.publish: Callable[[bytes], Awaitable[None]] | None = None
         self.on_subscribed: Callable[[], None] = lambda: None
         self.on_sent: Callable[[int, int, int], None] = lambda clients, messages, size: None
-        self.subscribers: dict[Subscriber, None] = {}
-        self._behind: set[Subscriber] = set()  # those that could not be written to, and need all positions next
+        self.subscribers: dict[Receiver, None] = {}
+        self._fanout = fanout
+        self._behind: set[Receiver] = set()  # those that something else waits for: they skip changes, and get all later
         self._timings = timings
         self._own: dict[int, Own] = {}  # by connection id
         self._sharer_ids: dict[str, int] = {}  # by the nickname's key: the id of the connection that shares last
         self._unpublished: dict[str, tuple[float, msgspec.Raw]] = {}  # by the nickname's key
         self._known: dict[str, Known] = {}  # likewise; only while there are subscribers
         self._unsent: dict[str, bytes] = {}
+        self._ended: dict[str, bytes] = {}  # for all who are behind together: the ends that some of them have skipped
         self._publishing = Throttle(timings.live, self._start_publishing)
         self._sending = Throttle(timings.live, self._send)
         self._renewal: asyncio.TimerHandle | None = None
@@ -184,18 +180,19 @@ class LivePositions:
 
     # Subscribing
 
-    def subscribe(self, subscriber: Subscriber) -> None:
+    def subscribe(self, subscriber: Receiver) -> None:
         """Send the known positions to a subscriber, and from now on all changes."""
         self.subscribers[subscriber] = None
-        self._send_all(subscriber)
+        self._write([subscriber], [known.body for known in self._known.values()])
         self.on_subscribed()
 
-    def unsubscribe(self, subscriber: Subscriber) -> None:
+    def unsubscribe(self, subscriber: Receiver) -> None:
         self.subscribers.pop(subscriber, None)
         self._behind.discard(subscriber)
         if not self.subscribers:  # this front stops to read other fronts' positions
             self._known.clear()
             self._unsent.clear()
+            self._ended.clear()
 
     def receive(self, front: str, body: bytes) -> None:
         """Receive changed or renewed positions from a front, which may be this one."""
@@ -224,26 +221,33 @@ class LivePositions:
             self._sending.trigger()
 
     def _send(self) -> None:
-        data = b"".join(map(text_frame, self._unsent.values()))
-        messages = len(self._unsent)
-        self._unsent.clear()
-        for subscriber in list(self.subscribers):
-            if not subscriber.is_ready:  # it gets all positions when its buffer is empty
-                self._behind.add(subscriber)
-            elif subscriber in self._behind:
-                self._send_all(subscriber)
-            else:
-                subscriber.write(data)
-        size = len(data) * len(self.subscribers)
-        self.on_sent(len(self.subscribers), messages, len(data))
+        """Send the changes to all who are not behind, and all positions to those who are behind no longer."""
+        changed, self._unsent = self._unsent, {}
+        self._ended |= {key: body for key, body in changed.items() if key not in self._known}
+        for key in list(self._ended)[:-MAX_ENDED]:
+            del self._ended[key]
+        subscribers = set(self.subscribers) if changed else self._behind
+        ready = {one for one in subscribers if one.is_ready and not self._fanout.is_behind(one)}
+        returned, self._behind = ready & self._behind, subscribers - ready
+        size = self._write(ready - returned, changed.values())
+        if returned:
+            known = {key: known.body for key, known in self._known.items()}
+            size += self._write(returned, (self._ended | known).values())
+        if self._behind:
+            self._sending.trigger()
+        else:
+            self._ended.clear()
         self._sending.interval = max(self._timings.live, size / SENT_BYTES_PER_SECOND)
 
-    def _send_all(self, subscriber: Subscriber) -> None:
-        self._behind.discard(subscriber)
-        if self._known:
-            data = b"".join(text_frame(known.body) for known in self._known.values())
+    def _write(self, subscribers: Collection[Receiver], bodies: Collection[bytes]) -> int:
+        """Send messages in one write to each; returns the number of bytes."""
+        if not (subscribers and bodies):
+            return 0
+        data = b"".join(map(text_frame, bodies))
+        for subscriber in subscribers:
             subscriber.write(data)
-            self.on_sent(1, len(self._known), len(data))
+        self.on_sent(len(subscribers), len(bodies), len(data))
+        return len(data) * len(subscribers)
 
 
 def _ended(body: bytes) -> bytes:

@@ -77,7 +77,7 @@ class Room:
         self.received_bytes = BufferedCounter(metrics.RECEIVED_BYTES.labels(channel))
         self._sent_bytes = BufferedCounter(metrics.SENT_BYTES.labels(channel))
         self._delivered = BufferedCounter(metrics.DELIVERIES.labels(channel))
-        self.live = LivePositions(timings)
+        self.live = LivePositions(self.fanout, timings)
         self.live.on_sent = self._count
         self._joining = Joining(
             channel,

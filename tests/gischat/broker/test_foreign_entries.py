@@ -16,6 +16,7 @@ from gischat.broker.dead_letters import DeadLetters
 from gischat.broker.keys import charges_key
 from gischat.broker.live_stream import LiveStream
 from gischat.broker.outbox import OutboxReader
+from gischat.front.channel.fanout import Fanout
 from gischat.front.channel.live_positions import LivePositions
 from gischat.front.subscription.live_exchange import LiveExchange
 from gischat.hooks.letters import HookLetters
@@ -108,7 +109,7 @@ async def test_other_streams_are_read_in_spite_of_foreign_entries(wire: Wire) ->
 @pytest.mark.parametrize("body", [b'[["\xff",1,{}]]', b'[["a",1,' + b"[" * 5000])
 async def test_a_foreign_body_does_not_end_the_reading_of_live_positions(wire: Wire, body: bytes) -> None:
     received = asyncio.Event()
-    live = LivePositions()
+    live = LivePositions(Fanout())
     rooms: Any = {CHANNEL: SimpleNamespace(live=live)}
     reading: Any = [([CHANNEL], lambda: contextlib.nullcontext(wire.redis))]
     exchange = LiveExchange("front-1", rooms, wire.namespace, wire.redis, reading)

@@ -29,7 +29,7 @@ from tests.support.contract import check
 from tests.support.settings import UNLIMITED, settings
 from tests.support.waiting import DEADLINE
 
-HASTY = Timings(retry=0.01)
+HASTY = Timings(retry=0.01, live=0.01)
 SMALL_BUFFER = 8 * 1024  # bytes; the kernel doubles it
 MAX_UNREAD = 300_000
 

@@ -1,4 +1,4 @@
-"""What stands where a service of others does."""
+"""What stands where a service of others does, and processes of ours that do little."""
 
 import gzip
 import threading
@@ -9,6 +9,20 @@ from typing import Any
 import pytest
 
 from tests.support.processes import HOST
+
+
+def program(kind: str, *main: str) -> str:
+    """The code of a process of ours of which these lines are all that it does."""
+    lines = "\n    ".join(main)
+    return f"""
+import asyncio, sys, threading
+from gischat.observability import process
+
+async def main(settings, timings, stop):
+    {lines}
+
+sys.exit(process.run({kind!r}, main))
+"""
 
 
 class Receiver(ThreadingHTTPServer):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.gischat.observability.conftest import program
 from tests.support.fork_server import BARE_ENVIRONMENT, run
 from tests.support.waiting import DEADLINE
 
@@ -16,30 +17,7 @@ FRONT = ("-m", "gischat")
 WORKER = ("-m", "worker", "--lane", "all")
 
 # A process of ours whose work is to wait until it is told to stop.
-WAITING = """
-import sys
-from gischat.observability import process
-
-async def main(settings, timings, stop):
-    print("ready", flush=True)
-    await stop.wait()
-
-sys.exit(process.run("front", main))
-"""
-
-FAILING = """
-import asyncio, sys
-from gischat.observability import process
-
-async def main(settings, timings, stop):
-    async with asyncio.TaskGroup() as group:
-        group.create_task(fail())
-
-async def fail():
-    raise ZeroDivisionError("a bug of ours")
-
-sys.exit(process.run("worker", main))
-"""
+WAITING = program("front", 'print("ready", flush=True)', "await stop.wait()")
 
 
 @pytest.mark.parametrize("command", [FRONT, WORKER])
@@ -70,7 +48,8 @@ def test_a_process_that_is_told_to_stop_ends_in_order(number: signal.Signals) ->
 
 
 def test_a_fault_of_ours_ends_a_process_with_its_traceback() -> None:
-    ended = run("-c", FAILING)
+    failing = ("async with asyncio.TaskGroup() as group:", "    group.create_task(fail())")
+    ended = run("-c", program("worker", "async def fail():", '    raise ZeroDivisionError("a bug of ours")', *failing))
     assert ended.returncode == 1
     assert "ZeroDivisionError: a bug of ours" in ended.stderr
     assert "the worker failed" in ended.stderr
@@ -89,19 +68,14 @@ def test_a_worker_without_a_lane_says_how_it_is_to_be_started(arguments: tuple[s
     assert "--lane" in ended.stderr
 
 
-CRYING = """
-import asyncio, sys
-from gischat.observability import process
-
-async def main(settings, timings, stop):
-    loop = asyncio.get_running_loop()
-    closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
-    loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": closed})
-    loop.call_exception_handler({"message": "Fatal error on SSL protocol", "exception": ZeroDivisionError("ours")})
-    loop.call_exception_handler({"message": "Exception in callback", "exception": RuntimeError("is closed, too")})
-
-sys.exit(process.run("front", main))
-"""
+CRYING = program(
+    "front",
+    "cry = asyncio.get_running_loop().call_exception_handler",
+    'closed = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")',
+    'cry({"message": "Fatal error on SSL protocol", "exception": closed})',
+    'cry({"message": "Fatal error on SSL protocol", "exception": ZeroDivisionError("ours")})',
+    'cry({"message": "Exception in callback", "exception": RuntimeError("is closed, too")})',
+)
 
 
 def test_what_a_callback_raises_is_logged_but_for_late_words_on_a_connection_that_we_closed() -> None:

@@ -11,7 +11,7 @@ import pytest
 from gischat import __version__
 from gischat.observability.sentry import scrubbed
 from tests.conftest import StackFactory
-from tests.gischat.observability.conftest import Receiver
+from tests.gischat.observability.conftest import Receiver, program
 from tests.support.client import DEADLINE, Client
 from tests.support.contract import CANARY, sample
 from tests.support.fork_server import run
@@ -203,15 +203,7 @@ def test_only_what_is_known_to_be_ours_is_sent(kind: dict[str, str]) -> None:
     assert scrubbed({"level": "error"})["level"] == "error"
 
 
-IDLE = """
-import sys, threading
-from gischat.observability import process
-
-async def main(settings, timings, stop):
-    print("sentry_sdk" in sys.modules, threading.active_count())
-
-sys.exit(process.run("front", main))
-"""
+IDLE = program("front", 'print("sentry_sdk" in sys.modules, threading.active_count())')
 
 
 @pytest.mark.processes

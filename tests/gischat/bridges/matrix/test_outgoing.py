@@ -37,6 +37,12 @@ def test_a_layer_is_a_file_that_names_its_crs() -> None:
     assert made.file.name == "wells.geojson"
     assert b"urn:ogc:def:crs:EPSG::2154" in made.file.data
     assert made.content["body"] == "jane: the layer wells (1 feature, EPSG:2154)"
+    assert (made.content["msgtype"], made.content["filename"]) == ("m.file", "wells.geojson")
+
+
+def test_a_position_with_a_place_is_a_location() -> None:
+    content = outgoing(sample("position", author="jane"), (3, 46.5, 3, 46.5), "").content
+    assert (content["msgtype"], content["geo_uri"]) == ("m.location", "geo:46.500000,3.000000")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+import msgspec
 import pytest
 
 from gischat.broker.entries import Outcome, Publication
@@ -15,6 +16,7 @@ from gischat.front.connection.event_stream import EventEncoder
 from gischat.front.transport.frames import CLOSE, PIECE_BYTES, TEXT, text_frame
 from tests.gischat.front.fakes import FRONT, FakeMember, publication, said
 from tests.gischat.front.scene import Scene, Start
+from tests.support.contract import sample
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
@@ -192,6 +194,18 @@ async def test_a_layer_is_converted_once_for_all_readers_of_events() -> None:
     assert len({id(events) for events in converted}) == 1
 
 
+def deliver_later(*people: Scene) -> bytes:
+    """Deliver a layer in the room of the first, whose turns all come after others'; returns the layer's message."""
+    room, layer = people[0].room, said("x" * PIECE_BYTES)
+    for number in range(AT_ONCE):
+        room.fanout.add(FakeMember(number))
+    together(list(people))
+    room.connections |= {scene.connection.id: scene.connection for scene in people}
+    room.deliver([publication(1, layer)])
+    assert all(map(room.fanout.is_behind, room.connections.values()))
+    return layer
+
+
 def like_of(connection: int) -> Publication:
     return publication(2, said("like", type="like"), type="like", outcome=Outcome.DONE, to=f"{FRONT}/{connection}")
 
@@ -208,17 +222,26 @@ ONE_IS_SENT: dict[str, Callable[[Scene], None]] = {
 @pytest.mark.parametrize("send", ONE_IS_SENT.values(), ids=ONE_IS_SENT)
 async def test_what_goes_to_one_client_follows_a_layer_before_it(start: Start, send: Callable[[Scene], None]) -> None:
     """A client that reconnects after the last message it has would lose a layer that this one has overtaken."""
-    # Given a client whose turn to be sent a layer comes after others'
     last = start(max_unread=10**7)
-    for number in range(AT_ONCE):
-        last.room.fanout.add(FakeMember(number))
-    last.room.connections[last.connection.id] = last.connection
-    last.room.fanout.add(last.connection)
-    layer = said("x" * PIECE_BYTES)
-    last.room.deliver([publication(1, layer)])
-    assert not last.stream.writing()
+    layer = deliver_later(last)
     # When it alone is sent something
     send(last)
     # Then it receives the layer first
     assert await last.client.receive(len(text_frame(layer))) == text_frame(layer)
     assert (await last.client.receive(1))[0] in (TEXT, CLOSE)
+
+
+async def test_live_positions_bring_nobodys_turn_forward(start: Start) -> None:
+    """Otherwise a large layer would be queued for all who are behind in one step of the loop."""
+    # Given clients whose turn to be sent a layer comes later, when a position comes
+    people = [start(max_unread=10**7) for _ in range(3)]
+    layer, live = deliver_later(*people), people[0].room.live
+    for scene in people:
+        live.subscribe(scene.connection)
+    position = sample("live_position", author="jane")
+    live.receive("front", msgspec.json.encode([("jane", 60.0, position)]))
+    # Then all are still behind, and each receives the position after the layer
+    assert all(people[0].room.fanout.is_behind(scene.connection) for scene in people)
+    frames = text_frame(layer) + text_frame(msgspec.json.encode(position))
+    for scene in people:
+        assert await scene.client.receive(len(frames)) == frames

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from gischat.errors import Unavailable
-from gischat.front.channel.live_positions import LivePositions
+from gischat.front.channel.fanout import Fanout
+from gischat.front.channel.live_positions import MAX_ENDED, LivePositions
 from gischat.protocol.messages import Message, folded
 from gischat.protocol.parsing import MessageParser
 from gischat.timings import Timings
@@ -53,7 +54,7 @@ class Fronts:
     def __init__(self, number: int = 2) -> None:
         self.is_away = False
         self.told: list[bytes] = []
-        self.live = [LivePositions(TIMINGS) for _ in range(number)]
+        self.live = [LivePositions(Fanout(), TIMINGS) for _ in range(number)]
         for index, live in enumerate(self.live):
             live.publish = lambda body, front=f"front-{index}": self._publish(front, body)
 
@@ -169,17 +170,50 @@ async def test_a_late_end_does_not_end_the_position_of_the_nicknames_new_holder(
 async def test_a_client_that_does_not_read_gets_the_newest_of_all_when_it_does() -> None:
     fronts, slow = Fronts(1), Subscriber()
     fronts.live[0].subscribe(slow)
-    fronts.live[0].share(Sharer(2, "john"), position(7, author="john"))
+    for number, name in enumerate(["john", "jim"]):
+        fronts.live[0].share(Sharer(number, name), position(7, author=name))
     await pass_time(2)
+    assert sorted(slow.seen) == [("jim", 7, True), ("john", 7, True)]
+    # While it does not read, one changes often, and one ends, after which nothing changes any more
     slow.is_ready = False
     for x in range(20):
-        fronts.live[0].share(Sharer(), position(x))
+        fronts.live[0].share(Sharer(2), position(x))
         await pass_time(1)
-    assert slow.seen == [("john", 7, True)]
-    slow.is_ready = True
-    fronts.live[0].share(Sharer(), position(20))
+    fronts.live[0].stop(1)
     await pass_time(2)
-    assert sorted(slow.seen[1:]) == [("jane", 20, True), ("john", 7, True)]
+    assert len(slow.seen) == 2
+    slow.is_ready = True
+    await pass_time(2)
+    assert sorted(slow.seen[2:]) == [("jane", 19, True), ("jim", 7, False), ("john", 7, True)]
+    # Then it is sent only changes again, and the next time no end that it has been sent
+    for x in (20, 21):
+        fronts.live[0].share(Sharer(2), position(x))
+        await pass_time(2)
+        slow.is_ready = False
+    fronts.live[0].share(Sharer(2), position(22))
+    await pass_time(2)
+    slow.is_ready = True
+    await pass_time(2)
+    assert slow.seen[5] == ("jane", 20, True)
+    assert sorted(slow.seen[6:]) == [("jane", 22, True), ("john", 7, True)]
+
+
+@virtual_time
+async def test_the_ends_that_are_kept_for_a_client_that_does_not_read_are_bounded() -> None:
+    fronts, slow = Fronts(1), Subscriber()
+    fronts.live[0].subscribe(slow)
+    slow.is_ready = False
+    for number in range(MAX_ENDED + 10):
+        fronts.live[0].share(Sharer(number, f"p-{number}"), position(author=f"p-{number}"))
+    await pass_time(2)
+    for number in range(MAX_ENDED + 10):
+        fronts.live[0].stop(number)
+        if number % 100 == 0:
+            await pass_time(2)
+    await pass_time(2)
+    slow.is_ready = True
+    await pass_time(2)
+    assert sorted(slow.seen) == sorted((f"p-{number}", 1.5, False) for number in range(10, MAX_ENDED + 10))
 
 
 @virtual_time
@@ -215,7 +249,7 @@ async def test_positions_that_could_not_be_published_are_published_with_the_next
 @virtual_time
 async def test_positions_are_published_one_at_a_time() -> None:
     """Otherwise an older one, delayed by Redis, might arrive last."""
-    live, one, answers = LivePositions(TIMINGS), Subscriber(), asyncio.Semaphore(0)
+    live, one, answers = LivePositions(Fanout(), TIMINGS), Subscriber(), asyncio.Semaphore(0)
     live.subscribe(one)
 
     async def publish(body: bytes) -> None:
