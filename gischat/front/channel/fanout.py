@@ -33,7 +33,7 @@ class Receiver(Protocol):
     is_ready: bool  # its buffer is empty and it is not closing: `send_now` may be used
 
     def write(self, data: bytes) -> None:
-        """Send whole frames, or buffer them."""
+        """Send whole frames, or buffer them; first what it is behind with, by `Fanout.catch_up`."""
 
     def finish_write(self, data: bytes, sent: int) -> None:
         """Send the rest of whole frames, of which `sent` bytes were sent; or handle `BROKEN`."""
@@ -43,6 +43,7 @@ class _Behind(NamedTuple):
     """Receivers that are behind the others, and what they have to get before they join them."""
 
     receivers: dict[Receiver, None]
+    # Not in the memory budget: receivers whose turn came before buffer the same large objects, and are counted.
     backlog: list[bytes]
 
 

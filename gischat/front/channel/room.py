@@ -244,7 +244,6 @@ class Room:
         """Send to all connections, including joiners."""
         frame = text_frame(body)
         for member in self.connections.values():
-            self.fanout.catch_up(member)
             member.write(frame)
 
     def _broadcast(self, frames: Sequence[tuple[bytes, bytes]]) -> None:
@@ -296,7 +295,6 @@ class Room:
 
     def _send_to(self, member: Member, body: bytes) -> None:
         frame = text_frame(body)
-        self.fanout.catch_up(member)
         member.write(frame)
         self._count(1, 1, len(frame))
 

@@ -7,7 +7,7 @@ The timeout may be longer than the interval: QGIS answers from its main thread, 
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from gischat.front.channel.join_buffer import Member
 from gischat.front.channel.room import Room
@@ -18,6 +18,7 @@ from gischat.observability.metrics import CloseReason
 from gischat.timings import Timings
 
 SLICES = 20  # per interval, each with its share of the connections, so that not all answer at once
+TURN_PINGS = 32  # in one turn of the loop: a slice of ten thousand connections would take it for 20 ms
 
 
 class Keepalive:
@@ -46,10 +47,15 @@ class Keepalive:
             return
         for part in itertools.cycle(range(SLICES)):
             await self._watch_for(self._interval / SLICES)
-            for member in self._members():
-                if member.id % SLICES == part:
-                    member.ping()
-                    self._awaiting.add(member)
+            await self._ping([member for member in self._members() if member.id % SLICES == part])
+
+    async def _ping(self, members: Sequence[Member]) -> None:
+        """Ping these connections, of which some may end meanwhile; others' messages pass in between."""
+        for start in range(0, len(members), TURN_PINGS):
+            for member in members[start : start + TURN_PINGS]:
+                member.ping()
+                self._awaiting.add(member)
+            await asyncio.sleep(0)
 
     async def _watch_for(self, seconds: float) -> None:
         """Wait for `seconds`, closing connections whose pong is overdue meanwhile."""

@@ -104,6 +104,7 @@ class SocketWriter:
         Direct writes are used only while the stream's buffer is empty, so the order is kept. What is large goes through
         the stream, by turns (see `write_scheduler`).
         """
+        self._fanout.catch_up(self)  # a layer whose turn has not come comes first
         if len(data) > LARGE_BYTES and self.awaiting_pong:
             # Usually a history, sent after the ping. The client may not answer before it has received both.
             self._write(data)

@@ -9,16 +9,13 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
 from tornado.iostream import IOStream
 
 from gischat.broker.entries import Outcome
-from gischat.front.auth.bans import Bans
-from gischat.front.channel.fanout import Fanout
-from gischat.front.channel.live_positions import LivePositions
+from gischat.front.channel.room import Room
 from gischat.front.connection.client_connection import ClientConnection
 from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.limits.memory_budget import MemoryBudget
@@ -109,18 +106,9 @@ class Scene:
         self.closed = asyncio.Event()
         self.rejections = RejectionLog()
         self.memory = MemoryBudget(settings(**limits).max_front_bytes, self.rejections)
-        self.audience = Fanout()
-        room: Any = SimpleNamespace(
-            live=LivePositions(),
-            channel=CHANNEL,
-            leave=lambda connection: None,
-            record_echo=lambda body: None,
-            bans=Bans(),
-            fanout=self.audience,
-            timings=HASTY,
-        )
+        self.room = Room(CHANNEL, self.broker, self.dispatcher, timings=HASTY)
         self.connection = ClientConnection(
-            room,
+            self.room,
             self.stream,
             self._close,
             messages=MessageParser(settings(**limits)),

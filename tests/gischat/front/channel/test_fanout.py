@@ -2,16 +2,20 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
+from gischat.broker.entries import Outcome, Publication
 from gischat.front.channel.fanout import AT_ONCE, BROKEN, Fanout, Send
+from gischat.front.close_status import SHUTTING_DOWN
 from gischat.front.connection.event_stream import EventEncoder
-from gischat.front.transport.frames import PIECE_BYTES, text_frame
+from gischat.front.transport.frames import CLOSE, PIECE_BYTES, TEXT, text_frame
+from tests.gischat.front.fakes import FRONT, FakeMember, publication, said
 from tests.gischat.front.scene import Scene, Start
-from tests.support.waiting import DEADLINE, until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("io_loop")
 
@@ -169,7 +173,7 @@ async def test_a_client_gets_the_answer_to_its_handshake_first(start: Start) -> 
 
 def together(people: list[Scene]) -> Fanout:
     """Add all of them to one room's fan-out."""
-    audience = people[0].audience
+    audience = people[0].room.fanout
     for scene in people:
         scene.connection._fanout = audience
         audience.add(scene.connection)
@@ -188,11 +192,33 @@ async def test_a_layer_is_converted_once_for_all_readers_of_events() -> None:
     assert len({id(events) for events in converted}) == 1
 
 
-async def test_a_client_that_is_behind_gets_a_layer_before_its_connection_fails(start: Start) -> None:
-    audience = (last := start(max_unread=10**7)).audience
+def like_of(connection: int) -> Publication:
+    return publication(2, said("like", type="like"), type="like", outcome=Outcome.DONE, to=f"{FRONT}/{connection}")
+
+
+ONE_IS_SENT: dict[str, Callable[[Scene], None]] = {
+    "a refusal": lambda scene: scene.connection.receive("no JSON"),
+    "a like": lambda scene: scene.room.deliver([like_of(scene.connection.id)]),
+    "a notice": lambda scene: scene.room.skip_to(2),
+    "a goodbye": lambda scene: scene.connection.close(*SHUTTING_DOWN),
+    "a failure": lambda scene: scene.connection.fail(1002, "A frame is not masked."),
+}
+
+
+@pytest.mark.parametrize("send", ONE_IS_SENT.values(), ids=ONE_IS_SENT)
+async def test_what_goes_to_one_client_follows_a_layer_before_it(start: Start, send: Callable[[Scene], None]) -> None:
+    """A client that reconnects after the last message it has would lose a layer that this one has overtaken."""
+    # Given a client whose turn to be sent a layer comes after others'
+    last = start(max_unread=10**7)
     for number in range(AT_ONCE):
-        audience.add(Scripted(cast("Send", number)))
-    together([last])
-    audience.send(layer := text_frame(bytes(PIECE_BYTES)))
-    last.connection.fail(1007, "A text must be UTF-8.")
-    assert await asyncio.wait_for(last.client.receive(len(layer)), DEADLINE) == layer
+        last.room.fanout.add(FakeMember(number))
+    last.room.connections[last.connection.id] = last.connection
+    last.room.fanout.add(last.connection)
+    layer = said("x" * PIECE_BYTES)
+    last.room.deliver([publication(1, layer)])
+    assert not last.stream.writing()
+    # When it alone is sent something
+    send(last)
+    # Then it receives the layer first
+    assert await last.client.receive(len(text_frame(layer))) == text_frame(layer)
+    assert (await last.client.receive(1))[0] in (TEXT, CLOSE)

@@ -18,7 +18,6 @@ from gischat.broker.history import Snapshot
 from gischat.broker.outbox import Entry
 from gischat.broker.resp_errors import ResponseError
 from gischat.errors import Unavailable
-from gischat.front.channel.fanout import AT_ONCE
 from gischat.front.channel.join_buffer import MISSED
 from gischat.front.channel.recent_messages import ENTRY_BYTES, RecentMessages
 from gischat.front.channel.room import GAP, Room
@@ -27,7 +26,6 @@ from gischat.front.dispatch.dispatcher import Dispatcher
 from gischat.front.limits.memory_budget import MemoryBudget
 from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.subscription.subscriber import Subscriber
-from gischat.front.transport.frames import PIECE_BYTES
 from gischat.protocol.messages import id_of, new_id
 from gischat.timings import Timings
 from tests.gischat.front.fakes import (
@@ -602,18 +600,6 @@ async def test_a_client_that_joined_between_a_loss_and_its_announcement_is_told_
         scene.answer("lost, and said again")
         await settle()
         assert texts_of(waiting) == ["lost, and said again"]
-
-
-@virtual_time
-async def test_what_goes_to_one_member_follows_a_layer_before_it() -> None:
-    """A client that reconnects after the last message it has would lose a layer that this one has overtaken."""
-    async with Scene() as scene:
-        *_, last = await scene.enter_wholly(*range(AT_ONCE + 1))
-        layer = scene.next("x" * PIECE_BYTES)
-        scene.room.deliver([layer])
-        scene.room.deliver([scene.next("like", type="like", outcome=Outcome.DONE, to=f"{FRONT}/{last.id}")])
-        scene.room.skip_to(scene.next().offset)
-        assert last.received() == ["x" * PIECE_BYTES, "like", GAP]
 
 
 @virtual_time

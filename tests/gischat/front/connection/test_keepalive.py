@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from gischat.front.close_status import PING_TIMEOUT
-from gischat.front.connection.keepalive import SLICES, Keepalive
+from gischat.front.connection.keepalive import SLICES, TURN_PINGS, Keepalive
 from tests.support.virtual_time import freeze, pass_time, settle, virtual_time
 
 INTERVAL, TIMEOUT = 20.0, 60.0
@@ -73,6 +74,21 @@ async def test_each_connection_is_pinged_once_per_interval_and_not_all_at_once()
     for member in members:
         first, second, _ = member.pinged
         assert second - first == pytest.approx(INTERVAL)
+
+
+@virtual_time
+async def test_a_crowd_is_pinged_over_several_turns_of_the_loop() -> None:
+    turns: list[int] = []  # pings so far, at the end of each turn
+    members = [Pinged(number * SLICES) for number in range(10 * TURN_PINGS)]  # all in one slice
+
+    async def count_turns() -> None:
+        while sum(turns[-1:]) < len(members):
+            turns.append(sum(len(member.pinged) for member in members))
+            await asyncio.sleep(0 if sum(turns[-1:]) else LOOK / 4)
+
+    async with pulse(*members):
+        await count_turns()
+    assert max(after - before for before, after in itertools.pairwise(turns)) == TURN_PINGS
 
 
 @pytest.mark.parametrize("late", [24.0, TIMEOUT - 1])
