@@ -81,7 +81,7 @@ SMALL = Size(
     quiet=1.5,
     returns_every=10,
 )
-LARGE_EVERY = 16  # so many worlds
+LARGE_EVERY = 4  # so many worlds
 
 
 class World:
