@@ -5,9 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.loop import collect_garbage
+
 
 @pytest.fixture(scope="module", autouse=True)
 def frozen_heap() -> Iterator[None]:
     gc.freeze()
     yield
+    collect_garbage()
+    gc.enable()
     gc.unfreeze()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 Fault = Callable[["World", random.Random], Awaitable[None]]
+STARTLED_SECONDS = 0.05  # before a fault, at the most: what people say then is on its way …
+STARTLING_SECONDS = 0.1, 2.0  # … and then between two bursts, as long as it lasts
 LOST_SECONDS = 1.9  # that a Redis may lose, at the most (appendfsync everysec: two)
 
 
@@ -29,7 +31,7 @@ async def _stopped(world: "World", program: Program, dice: random.Random) -> Non
 async def _frozen(world: "World", program: Program, dice: random.Random) -> None:
     process = program.process
     world.loop.freeze(process)
-    await asyncio.sleep(dice.uniform(0.2, 12 if program in world.fronts else 9))
+    await asyncio.sleep(dice.uniform(0.2, 12 if program in world.fronts else 9) * world.size.pace)
     world.loop.thaw(process)
 
 
@@ -44,7 +46,7 @@ async def redis_loses(world: "World", dice: random.Random) -> None:
     """It is killed, and loses what came last."""
     async with world.redis.is_being_killed:
         kept = world.redis.data.copy()
-        await asyncio.sleep(dice.uniform(0, LOST_SECONDS))
+        await asyncio.sleep(dice.uniform(0, LOST_SECONDS) * world.size.pace)
         world.redis.kill()
         await asyncio.sleep(dice.choice([0.0, dice.uniform(0, 0.5), dice.uniform(0, 5)]))
         world.redis.data = kept
@@ -78,7 +80,7 @@ async def redis_flushed(world: "World", dice: random.Random) -> None:
 async def redis_frozen(world: "World", dice: random.Random) -> None:
     process = world.redis.process
     world.loop.freeze(process)
-    await asyncio.sleep(dice.uniform(0.2, 8))
+    await asyncio.sleep(dice.uniform(0.2, 8) * world.size.pace)
     world.loop.thaw(process)
 
 
@@ -96,7 +98,7 @@ async def network_stalled(world: "World", dice: random.Random) -> None:
     ends = [end if dice.random() < 0.5 else end.peer for end in _redis_ends(world) if dice.random() < share]
     for end in ends:
         end.stall()
-    await asyncio.sleep(dice.uniform(0.3, 7))
+    await asyncio.sleep(dice.uniform(0.3, 7) * world.size.pace)
     for end in ends:
         if dice.random() < 0.5:
             world.network.cut(end)
@@ -138,7 +140,7 @@ async def key_damaged(world: "World", dice: random.Random) -> None:
         data.drop(key)
         data.keys[key] = {b"?"} if type(data.keys.get(key)) is not set else b"?"
         world.redis.process.context.run(world.redis.serve_blocked)
-        await asyncio.sleep(dice.uniform(0, 20))
+        await asyncio.sleep(dice.uniform(0, 20) * world.size.pace)
         if type(world.redis.data.keys.get(key)) is set:
             world.redis.data.drop(key)
 
@@ -184,7 +186,7 @@ ALL_FAULTS = FAULTS | UNBEARABLE
 class Chaos:
     """The faults of one world."""
 
-    def __init__(self, world: "World", dice: random.Random, seconds: float, kinds: Sequence[str]) -> None:
+    def __init__(self, world: "World", dice: random.Random, kinds: Sequence[str]) -> None:
         """
         Args:
             kinds: of the faults; some of all, if none are given.
@@ -192,7 +194,7 @@ class Chaos:
         self._world = world
         kinds = kinds or dice.sample(list(FAULTS), dice.randint(1, len(FAULTS)))
         weights = [ALL_FAULTS[kind][1] for kind in kinds]
-        number = dice.choice([1, 2, 3, 4, 6, 8])
+        seconds, number = dice.uniform(*world.size.seconds), dice.choice(world.size.faults)
         chosen = dice.choices(kinds, weights, k=number)
         self.plan = sorted((dice.uniform(0, seconds), kind, dice.getrandbits(64)) for kind in chosen)
 
@@ -201,7 +203,17 @@ class Chaos:
         await asyncio.gather(*(self._happen(at, kind, seed) for at, kind, seed in self.plan))
 
     async def _happen(self, at: float, kind: str, seed: int) -> None:
+        dice = random.Random(seed)
         await asyncio.sleep(at)
+        startling = asyncio.create_task(self._startle(random.Random(seed)))
+        await asyncio.sleep(dice.choice([0.0, dice.uniform(0, STARTLED_SECONDS)]))
         self._world.tell(f"fault: {kind}")
-        await ALL_FAULTS[kind][0](self._world, random.Random(seed))
+        await ALL_FAULTS[kind][0](self._world, dice)
         self._world.tell(f"fault is over: {kind}")
+        startling.cancel()
+        self._world.startle()
+
+    async def _startle(self, dice: random.Random) -> None:
+        while True:
+            self._world.startle()
+            await asyncio.sleep(dice.uniform(*STARTLING_SECONDS))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 40.0
 SETTLE_SECONDS = 0.5
-QUIET_SECONDS = 3.0
 DEAF = "Deaf("  # a process that finds that it does not hear ends itself, as it should
 
 
@@ -105,7 +104,7 @@ class Books:
             return wrong
         await asyncio.sleep(SETTLE_SECONDS)  # some may be told a moment later
         changes = self._world.changes_of_presence
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(self._world.size.quiet)
         more = self._world.changes_of_presence - changes
         return self._untrue() + ([f"{more} more comings and goings of those who stay"] if more else [])
 

@@ -7,6 +7,7 @@ passes and its connections fill) and killed (nothing of it ever runs again).
 """
 
 import asyncio
+import atexit
 import contextlib
 import gc
 import heapq
@@ -19,6 +20,7 @@ from typing import Any
 
 Callback = Callable[..., object]
 MAX_TURNS = 1_000_000  # a hundred times as many as a world takes
+COLLECT_EVERY = 4  # worlds
 LAST_AWAITS = 20  # of one task, when it is closed
 
 
@@ -67,8 +69,21 @@ class Handle:
         return self._when
 
 
+class Task(asyncio.Task[Any]):
+    """A task whose place in a set, as a `TaskGroup` has one, is the same in every process."""
+
+    def __init__(self, number: int, *arguments: Any, **options: Any) -> None:
+        self._number = number
+        super().__init__(*arguments, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class Loop(asyncio.AbstractEventLoop):
     """Runs until a coroutine ends; that of the process `world`, which is never frozen."""
+
+    closed = 0  # so many worlds in this process
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
@@ -113,7 +128,7 @@ class Loop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = Task(len(self._kept), coro, loop=self, name=name, context=context)
         self._kept.append(task)
         return task
 
@@ -181,7 +196,7 @@ class Loop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def _close_all(self) -> None:
-        """Ends what has not ended, here and now: when it were collected later, each would complain of its end."""
+        """Ends what has not ended."""
         complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
         for task in self._kept:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -193,37 +208,32 @@ class Loop(asyncio.AbstractEventLoop):
                 task.exception()
         self._kept.clear()
         self._timers.clear()
-        gc.collect()
-        gc.enable()
         sys.unraisablehook = complain
+        Loop.closed += 1
+        if Loop.closed % COLLECT_EVERY == 0:
+            collect_garbage()
 
     def _turn(self) -> None:
-        process = self._next()
-        if process is None:
+        """Runs what one process has to do now; where none has, time passes."""
+        runnable = self._runnable
+        if not runnable:
             self._pass_time()
             return
+        process = next(iter(runnable)) if len(runnable) == 1 else self.dice.choice(list(runnable))
         self.turns += 1
         assert self.turns < MAX_TURNS, f"{process} goes round and round"
         ready = process.ready
         for _ in range(len(ready)):
             if process.is_frozen or process.is_dead:
-                return
+                break
             handle = ready.popleft()
             if handle.callback is not None:
                 try:
                     handle.context.run(handle.callback, *handle.arguments)
                 except Exception as error:
                     self.call_exception_handler({"message": "a callback failed", "exception": error})
-
-    def _next(self) -> Process | None:
-        """A process that has something to do."""
-        runnable = self._runnable
-        while runnable:
-            process = next(iter(runnable)) if len(runnable) == 1 else self.dice.choice(list(runnable))
-            if process.ready and not process.is_frozen and not process.is_dead:
-                return process
+        if not ready or process.is_frozen or process.is_dead:
             del runnable[process]
-        return None
 
     def _pass_time(self) -> None:
         """Moves the clock to the next timer, and lets everything happen that is due then."""
@@ -241,6 +251,14 @@ class Loop(asyncio.AbstractEventLoop):
             else:
                 process.ready.append(handle)
                 self._runnable[process] = None
+
+
+@atexit.register
+def collect_garbage() -> None:
+    """Collects the worlds' garbage. Only this does: elsewhere each of their generators would complain of its end."""
+    complain, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    gc.collect()
+    sys.unraisablehook = complain
 
 
 async def until(holds: Callable[[], object], within: float) -> bool:

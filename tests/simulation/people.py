@@ -5,6 +5,8 @@ unless it was told of a gap, or that message was refused and sent again. (Of its
 besides: it sends again what it does not know the end of.)
 """
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +63,18 @@ class Watcher(Witness):
 
 
 class Speaker(Witness, Talker):
-    """Sends bursts of texts, now and then a photo, a position or a layer."""
+    """Sends bursts of texts, now and then a photo, a position or a layer; also just before something goes wrong."""
+
+    startled: asyncio.Event
+
+    async def talk(self, until: Callable[[], bool]) -> None:
+        while not until():
+            await self.say(self._dice.randint(1, self.longest_burst))
+            pause = self._dice.random() * self.pause
+            if not until():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self.startled.wait()
 
     def _message(self) -> Message:
         message = super()._message()

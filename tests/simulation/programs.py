@@ -18,12 +18,14 @@ from gischat.broker.entries import Job
 from gischat.commands.front import serve
 from gischat.front.services import Services
 from gischat.protocol.messages import Lane
+from gischat.protocol.parsing import MessageParser
 from gischat.protocol.schemas import schemas
 from gischat.settings import Settings
 from gischat.timings import Timings
 from tests.simulation import sockets
 from tests.simulation.loop import PROCESS, Loop, Process
 from tests.simulation.network import Network
+from tests.simulation.redis_scripts import short_name
 from tests.simulation.redis_server import EPOCH
 from worker.__main__ import work
 from worker.attempts import Attempt
@@ -128,14 +130,23 @@ def _told(error: BaseException) -> str:
 # Once, not for each process of each seed
 _read = functools.cache(scripts._read)
 _schemas = functools.cache(schemas)
+_parser = functools.cache(MessageParser)
+_make_script = scripts._script
 
 
-def front(settings: Settings, name: str) -> Callable[[asyncio.Event], Awaitable[None]]:
-    return lambda stop: serve(replace(settings, process_name=name), Timings(), stop)
+@functools.cache
+def _script(name: str, limits: str, read: Callable[[str], str]) -> scripts.Script:
+    """The real script, under its real digest, but for what goes over the wire each time that a Redis is given it."""
+    script = _make_script(name, limits)
+    return replace(script, parts=(short_name(script.digest, script.text),))
 
 
-def worker(settings: Settings, name: str, lane: Lane) -> Callable[[asyncio.Event], Awaitable[None]]:
-    return lambda stop: work([lane], name, replace(settings, process_name=name), Timings(), stop)
+def front(settings: Settings, timings: Timings) -> Callable[[asyncio.Event], Awaitable[None]]:
+    return lambda stop: serve(settings, timings, stop)
+
+
+def worker(settings: Settings, timings: Timings, lane: Lane) -> Callable[[asyncio.Event], Awaitable[None]]:
+    return lambda stop: work([lane], settings.process_name, settings, timings, stop)
 
 
 @contextlib.contextmanager
@@ -161,8 +172,9 @@ def no_machine(loop: Loop, network: Network, fronts: dict[str, Services], *, on_
 
     replaced: dict[str, Any] = {
         "gischat.broker.scripts._read": _read,
+        "gischat.broker.scripts._script": functools.partial(_script, read=_read),
         "gischat.broker.bodies.Bodies.limits": bodies.Limits(inline=300, chunk=100),  # layers are large
-        "gischat.protocol.parsing.schemas": _schemas,
+        "gischat.front.services.MessageParser": _parser,
         "gischat.front.dispatch.dispatcher.schemas": _schemas,
         "time.monotonic": loop.time,
         "time.time": lambda: EPOCH + loop.time(),

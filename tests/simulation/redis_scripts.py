@@ -37,6 +37,17 @@ end
 """
 
 
+SHORT = b"-- "
+_TEXTS: dict[bytes, bytes] = {}
+
+
+def short_name(digest: str, text: str) -> str:
+    """What stands for the text of a script: to hand ten kilobytes around costs more than to run them."""
+    short = SHORT + digest.encode()
+    _TEXTS[short] = text.encode()
+    return short.decode()
+
+
 class Scripts:
     """A Lua for all the Redis of a process: it keeps nothing between two calls. Compiled scripts are kept by digest."""
 
@@ -47,9 +58,12 @@ class Scripts:
         self._run: Callable[..., Any] = self._lua.compile(_LUA)(self._ask, sha1hex, self._encode)
 
     def digest(self, text: bytes) -> bytes:
-        digest = sha1hex(text)
+        if text in _TEXTS:
+            digest, whole = text.removeprefix(SHORT), _TEXTS[text]
+        else:
+            digest, whole = sha1hex(text), text
         if digest not in self._compiled:
-            self._compiled[digest] = self._lua.compile(text)
+            self._compiled[digest] = self._lua.compile(whole)
         return digest
 
     def run(self, ask: Ask, digest: bytes, count: int, arguments: Sequence[bytes]) -> Any:

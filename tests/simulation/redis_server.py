@@ -8,7 +8,7 @@ ignores RETRYCOUNT, which gischat relies on.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -46,19 +46,28 @@ COMMANDS = {name[3:].upper().encode(): getattr(Data, name) for name in dir(Data)
 
 def packed(answer: Any) -> bytes:
     """An answer as it goes over the wire."""
+    parts: list[bytes] = []
+    _pack(answer, parts.append)
+    return b"".join(parts)
+
+
+def _pack(answer: Any, add: Callable[[bytes], object]) -> None:
     kind = type(answer)
     if kind is bytes:
-        return b"$%d\r\n%b\r\n" % (len(answer), answer)
-    if kind is int:
-        return b":%d\r\n" % answer
-    if answer is None:
-        return b"$-1\r\n"
-    if kind is list:
-        return b"*%d\r\n" % len(answer) + b"".join(map(packed, answer))
-    if kind is Status:
-        return b"+%b\r\n" % answer
-    assert isinstance(answer, Answer), answer
-    return b"-%b\r\n" % str(answer).encode()
+        add(b"$%d\r\n%b\r\n" % (len(answer), answer))
+    elif kind is int:
+        add(b":%d\r\n" % answer)
+    elif answer is None:
+        add(b"$-1\r\n")
+    elif kind is list:
+        add(b"*%d\r\n" % len(answer))
+        for one in answer:
+            _pack(one, add)
+    elif kind is Status:
+        add(b"+%b\r\n" % answer)
+    else:
+        assert isinstance(answer, Answer), answer
+        add(b"-%b\r\n" % str(answer).encode())
 
 
 class Client(asyncio.Protocol):

@@ -82,7 +82,7 @@ class Keys:
         return int(self.clock())
 
     def has(self, key: bytes) -> bool:
-        if self.expires.get(key, math.inf) <= self.now():
+        if key in self.expires and self.expires[key] <= self.now():
             self.drop(key)
         return key in self.keys
 

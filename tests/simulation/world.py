@@ -4,12 +4,14 @@ import asyncio
 import json
 import random
 import zlib
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from gischat.broker.keys import ChannelKeys
 from gischat.front.services import Services
 from gischat.protocol.messages import Lane
+from gischat.timings import Timings
 from tests.simulation.faults import UNBEARABLE, Chaos
 from tests.simulation.invariants import Books
 from tests.simulation.loop import PROCESS, Loop, Process
@@ -22,11 +24,64 @@ from tests.support.peers import Session
 from tests.support.settings import UNLIMITED, settings
 
 CHANNEL = "QGIS"
-PAUSES = (0.4, 1.5, 3.0)  # seconds, at the most, between two bursts of a speaker
 SETTLED_SECONDS = 20.0  # after which nothing is said again, and fronts can tell what was missed
-RETURNS_EVERY = 5  # so many worlds
 SHOWN = 150  # characters of a message
-PEOPLE = {Watcher: 2, Named: 2, Speaker: 2}
+
+
+class Size(NamedTuple):
+    """What a world costs by."""
+
+    people: Mapping[type[Witness], int]
+    workers: Sequence[Sequence[Lane]]  # their lanes; one of these
+    seconds: tuple[float, float]  # in which its faults begin
+    faults: Sequence[int]  # one of these is their number
+    pauses: Sequence[float]  # seconds, at the most, between two bursts of a speaker; one of these
+    burst: int  # messages, at the most
+    timings: Timings
+    pace: float  # of the faults, as of these timings
+    quiet: float  # seconds in which nobody comes or goes any more
+    returns_every: int  # so many worlds
+
+
+LARGE = Size(
+    people={Watcher: 2, Named: 2, Speaker: 2},
+    workers=[(Lane.LIGHT, Lane.LIGHT, Lane.HEAVY)],
+    seconds=(2, 10),
+    faults=(1, 2, 3, 4, 6, 8),
+    pauses=(0.4, 1.5, 3.0),
+    burst=6,
+    timings=Timings(),
+    pace=1.0,
+    quiet=3.0,
+    returns_every=5,
+)
+SMALL = Size(
+    people={Named: 1, Speaker: 2},
+    workers=[(Lane.LIGHT, Lane.HEAVY), (Lane.LIGHT, Lane.LIGHT, Lane.HEAVY)],
+    seconds=(0.3, 2.5),
+    faults=(1, 2, 3, 4),
+    pauses=(2.0, 8.0),
+    burst=4,
+    timings=Timings(
+        heartbeat=4.0,  # else half of what happens
+        heartbeat_lost=16.0,
+        # Half as long as else: most of them pass without anything else happening
+        lease=4.0,
+        overdue=1.0,
+        give_up=3.0,
+        reclaim_light=2.5,
+        reclaim_heavy=6.0,
+        subscriber_stalled=2.5,
+        consumer_stalled=10.0,
+        redis_loss=1.5,
+        replay=15.0,
+        settling=7.5,
+    ),
+    pace=0.5,
+    quiet=1.5,
+    returns_every=10,
+)
+LARGE_EVERY = 4  # so many worlds
 
 
 class World:
@@ -57,17 +112,26 @@ class World:
         )
         self.keys = ChannelKeys(self.settings.instance_id, CHANNEL)
         self.running: dict[str, Services] = {}
-        self.fronts = [self._program(name, front(self.settings, name)) for name in ("front-0", "front-1")]
-        lanes = {"light-0": Lane.LIGHT, "light-1": Lane.LIGHT, "heavy-0": Lane.HEAVY}
-        self.workers = [self._program(name, worker(self.settings, name, lane)) for name, lane in lanes.items()]
+        self.size = LARGE if kinds or seed % LARGE_EVERY == 0 else SMALL
+        timings = self.size.timings
+        self.fronts = [
+            self._program(name, front(replace(self.settings, process_name=name), timings))
+            for name in ("front-0", "front-1")
+        ]
+        self.workers = [
+            self._program(name, worker(replace(self.settings, process_name=name), timings, lane))
+            for place, lane in enumerate(self.dice.choice(self.size.workers))
+            if (name := f"{lane}-{place}")
+        ]
         self.ledger = Ledger()
         self.peers: list[Witness] = []
         self.people = Process("people")
-        self.chaos = Chaos(self, self._own_dice(), self.dice.uniform(2, 10), kinds)
+        self.startled = asyncio.Event()
+        self.chaos = Chaos(self, self._own_dice(), kinds)
         self.books = Books(self)
         self.faults: list[str] = []
         self.is_over = False
-        self.ends_with_returns = seed % RETURNS_EVERY == 0
+        self.ends_with_returns = self.dice.random() < 1 / self.size.returns_every
         self.changes_of_presence = 0  # as people were told of them
 
     def _own_dice(self) -> random.Random:
@@ -81,6 +145,11 @@ class World:
 
         if self.is_told and end.peer.process is self.people:
             self.tell(f"<- {_shown(data.decode())}")
+
+    def startle(self) -> None:
+        """Has everyone speak who waits before the next burst."""
+        self.startled.set()
+        self.startled.clear()
 
     def tell(self, what: str) -> None:
         if self.is_told:
@@ -100,6 +169,7 @@ class World:
             await self._among_people(self._come())
             await self.chaos.run()
             self.is_over = True
+            self.startle()
             await self._among_people(self._end_talk())
         except AssertionError as error:
             self.faults.append(str(error))
@@ -112,14 +182,14 @@ class World:
 
     async def _come(self) -> None:
         urls = [f"http://{program.name}" for program in self.fronts]
-        pause = self.dice.choice(PAUSES)
-        for kind, number in PEOPLE.items():
+        pause = self.dice.choice(self.size.pauses)
+        for kind, number in self.size.people.items():
             for place in range(number):
                 first = len(self.peers) % 2
                 name = f"{kind.__name__.lower()}-{place}"
                 person = kind(name, urls[first:] + urls[:first], CHANNEL, self.ledger, self._own_dice())
                 if isinstance(person, Speaker):
-                    person.pause = pause
+                    person.pause, person.longest_burst, person.startled = pause, self.size.burst, self.startled
                 person.was_published = self.books.was_published
                 person.told = self._hear
                 self.peers.append(person)
