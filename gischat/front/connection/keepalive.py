@@ -45,8 +45,12 @@ class Keepalive:
         """Ping until cancelled."""
         if not self._interval:
             return
+        now = asyncio.get_running_loop().time
+        due, pause = now(), self._interval / SLICES
         for part in itertools.cycle(range(SLICES)):
-            await self._watch_for(self._interval / SLICES)
+            # The time that pings take is part of the interval, a pause of the process is not
+            due = (due if due + pause > now() else now()) + pause
+            await self._watch_until(due)
             await self._ping([member for member in self._members() if member.id % SLICES == part])
 
     async def _ping(self, members: Sequence[Member]) -> None:
@@ -57,10 +61,9 @@ class Keepalive:
                 self._awaiting.add(member)
             await asyncio.sleep(0)
 
-    async def _watch_for(self, seconds: float) -> None:
-        """Wait for `seconds`, closing connections whose pong is overdue meanwhile."""
+    async def _watch_until(self, ends: float) -> None:
+        """Wait until that loop time, closing connections whose pong is overdue meanwhile."""
         now = asyncio.get_running_loop().time
-        ends = now() + seconds
         while (left := ends - now()) > 0:
             if await sleeps_on_time(min(left, self._timeout / SLICES), self._late):
                 self._close_silent()

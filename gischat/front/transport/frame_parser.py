@@ -228,12 +228,6 @@ def _checked(decode: Callable[[], T]) -> T:
         raise ProtocolError(1007, TEXT_NOT_UTF8) from None  # §8.1
 
 
-def is_control_frame(data: bytes) -> bool:
-    """Whether data that begins with a frame is one control frame, with a mask of four bytes, and nothing else."""
-    is_control = len(data) > 1 and data[0] & (FIN | CONTROL) == FIN | CONTROL
-    return is_control and len(data) == 6 + (data[1] & LENGTH)
-
-
 def close_status(payload: bytes) -> tuple[int | None, str]:
     """Decode a client's close frame: the code, None if there is none, and the reason.
 

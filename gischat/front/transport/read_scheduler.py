@@ -12,8 +12,7 @@ every text by 200 ms.
 import asyncio
 from collections import OrderedDict, deque
 
-TURN_WORK = 32  # work in a turn of the loop, for new and for waiting connections each
-CONTROL_WORK = 1  # the work of a control frame or fragment, or of a read that is one control frame: mostly a pong
+TURN_WORK = 32  # work in a turn of the loop, for new and for waiting connections each; a control frame or fragment is 1
 MESSAGE_WORK = 8  # the work of a message, or of a read that completes none
 LARGE_BYTES_PER_SECOND = 100e6  # a megabyte takes 5 ms of work: half of the time remains for all others
 
@@ -58,11 +57,11 @@ class ReadScheduler:
         self._large = FairQueue()
         self._is_large_under_way = False
 
-    def try_acquire(self, address: str, work: int) -> bool:
-        """Take work from this turn of the loop; False if none is left, or others of the address wait."""
+    def try_acquire(self, address: str) -> bool:
+        """Take a message's work from this turn of the loop; False if none is left, or others of the address wait."""
         if self._left <= 0 or address in self._small:
             return False
-        self._left -= work
+        self._left -= MESSAGE_WORK
         self._count()
         return True
 

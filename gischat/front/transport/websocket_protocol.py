@@ -25,10 +25,9 @@ from gischat.front.transport.frame_parser import (
     MessageTooLong,
     ProtocolError,
     close_status,
-    is_control_frame,
 )
 from gischat.front.transport.frames import close_frame, pong_frame
-from gischat.front.transport.read_scheduler import CONTROL_WORK, MESSAGE_WORK, ReadScheduler
+from gischat.front.transport.read_scheduler import MESSAGE_WORK, ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.front.transport.write_scheduler import has_unsent, unbound_kernel
 from gischat.observability.metrics import BufferedCounter
@@ -163,11 +162,10 @@ class BufferedWebSocketProtocol(WebSocketProtocol13):
 
         Received data is handled even if the client is gone by then: people say something and leave.
         """
-        work = CONTROL_WORK if not self._parser.is_midway and is_control_frame(data) else MESSAGE_WORK
-        if not self._scheduler.try_acquire(self._address, work):
+        if not self._scheduler.try_acquire(self._address):
             self._reserve(self._parser.held + len(data))
             await self._scheduler.acquire(self._address)
-        return work
+        return MESSAGE_WORK
 
     async def _pause(self, data: bytes, endpoint: Endpoint) -> None:
         """Pause reading from a client that is refused too much; drop its data if it is gone by then."""

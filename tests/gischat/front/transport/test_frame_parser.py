@@ -18,7 +18,6 @@ from gischat.front.transport.frame_parser import (
     MessageTooLong,
     ProtocolError,
     close_status,
-    is_control_frame,
 )
 
 MOST = 100_000  # bytes of the longest message that is accepted
@@ -131,14 +130,6 @@ def test_a_text_that_is_not_utf_8_closes_with_1007(cut: int) -> None:
     with pytest.raises(ProtocolError) as raised:
         events(FrameParser(MOST), fragmented(b"x" * 5000 + b"\xed\xa0\x80", cut), 10**6)
     assert raised.value.code == 1007
-
-
-@pytest.mark.parametrize("size", [0, 7, 125])
-def test_a_control_frame_alone_is_told_from_all_else(size: int) -> None:
-    alone = frame(b"x" * size, Opcode.PONG)
-    assert is_control_frame(alone)
-    for other in (alone[:-1], alone * 2, alone + b"\x81", frame(b"x" * size), frame(b"x" * size, fin=False)):
-        assert not is_control_frame(other)
 
 
 # Close frames (RFC 6455 §7.4)

@@ -19,7 +19,7 @@ from gischat.front.limits.rejection_log import RejectionLog
 from gischat.front.transport import websocket_protocol
 from gischat.front.transport.client_stream import ClientStream
 from gischat.front.transport.frames import close_frame, text_frame
-from gischat.front.transport.read_scheduler import MESSAGE_WORK, TURN_WORK, ReadScheduler
+from gischat.front.transport.read_scheduler import TURN_WORK, ReadScheduler
 from gischat.front.transport.upload_watch import UploadWatch
 from gischat.front.transport.websocket_protocol import CHUNK_BYTES, FRAGMENTS, BufferedWebSocketProtocol
 from gischat.observability import metrics
@@ -228,25 +228,6 @@ async def test_who_sends_much_at_once_leaves_the_turns_of_the_loop_to_others() -
         assert events[: events.index("text")].count("ping") <= 2 * TURN_WORK
 
 
-async def test_single_control_frames_take_little_of_a_turn() -> None:
-    """Most are pongs: after a ping to everybody, they come together."""
-    events: list[str] = []
-    async with scenes(20) as crowd:
-        for scene in crowd:
-            scene.on_control_frame = lambda **_: events.append("pong") or True  # type: ignore[method-assign, func-returns-value]
-
-        def most_in_a_turn() -> int:
-            return max((len(list(group)) for kind, group in itertools.groupby(events) if kind == "pong"), default=0)
-
-        async with asyncio.timeout(DEADLINE):
-            while most_in_a_turn() <= 2 * TURN_WORK // MESSAGE_WORK:
-                for scene in crowd:
-                    scene.client.send(frame(b"", Opcode.PONG))
-                for _ in range(10):
-                    events.append("turn")
-                    await asyncio.sleep(0)
-
-
 async def test_a_message_that_is_not_complete_is_watched_until_it_is() -> None:
     async with scenes() as (scene,):
         whole = frame(text(5000))
@@ -289,7 +270,7 @@ async def test_who_floods_with_small_messages_that_wait_is_closed_when_memory_is
 ) -> None:
     """They cannot be dropped: each of them would have to be answered."""
     async with scenes() as (scene,):
-        monkeypatch.setattr(scene.protocol._scheduler, "try_acquire", lambda *_: False)
+        monkeypatch.setattr(scene.protocol._scheduler, "try_acquire", lambda _: False)
         monkeypatch.setattr(scene.protocol._scheduler, "acquire", lambda _: asyncio.Event().wait())
         await scene.send(frame(b"small") * 100)
         await until(lambda: scene.admission.used > 0)
@@ -309,7 +290,7 @@ async def test_what_was_sent_is_heard_though_its_sender_is_gone_when_its_turn_co
         async def wait(_: str) -> None:
             await until(scene.stream.closed)
 
-        monkeypatch.setattr(scene.protocol._scheduler, "try_acquire", lambda *_: False)
+        monkeypatch.setattr(scene.protocol._scheduler, "try_acquire", lambda _: False)
         monkeypatch.setattr(scene.protocol._scheduler, "acquire", wait)
         await scene.send(frame(b"one") + frame(b"two"))
         scene.client.close()
