@@ -174,3 +174,10 @@ class Deployment:
         for pid in self.processes():
             with suppress(ProcessLookupError):  # it has just exited by itself
                 os.kill(pid, signal.SIGKILL)
+
+
+def persistence() -> list[str]:
+    """The settings of the embedded Valkey that any Redis of ours has, as on a command line."""
+    lines = (ROOT / "deploy/valkey.conf").read_text("utf-8").splitlines()
+    names = ("append", "auto-aof", "save", "maxmemory-policy")
+    return [f"--{line}".replace('""', "''") for line in lines if line.startswith(names)]

@@ -18,7 +18,7 @@ import yaml
 
 from gischat.__main__ import COMMANDS
 from gischat.settings import variables
-from tests.deploy.deployment import ROOT
+from tests.deploy.deployment import ROOT, persistence
 from tests.deploy.nginx import ELSEWHERE, Nginx
 from tests.deploy.test_locked import PYTHONS
 from tests.support.client import Client
@@ -100,8 +100,7 @@ def test_a_heavy_worker_has_the_time_and_memory_of_a_job() -> None:
 def test_redis_is_durable_and_evicts_nothing() -> None:
     redis = SERVICES["redis"]
     command = shlex.join(redis["command"])
-    assert "--appendonly yes" in command
-    assert "--maxmemory-policy noeviction" in command
+    assert [setting for setting in persistence() if setting not in command] == []
     assert redis["volumes"] == ["redis:/data"]
     assert redis["healthcheck"]["test"][1:] == ["valkey-cli", "-e", "ping"]
     assert "redis" in COMPOSE["volumes"]

@@ -1,6 +1,7 @@
 """The rendered Helm chart, checked against Kubernetes' schemas, the image and the settings."""
 
 import re
+import shlex
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from gischat import __version__
 from gischat.__main__ import COMMANDS
 from gischat.settings import variables
-from tests.deploy.deployment import ROOT
+from tests.deploy.deployment import ROOT, persistence
 
 CHART = ROOT / "deploy/helm/gischat"
 OLDEST, NEWEST = "1.25", "1.37"  # of the supported versions of Kubernetes
@@ -113,6 +114,12 @@ def test_pods_run_as_the_images_user_without_privileges() -> None:
         assert pod["securityContext"]["runAsUser"] == int(user)
         assert pod["automountServiceAccountToken"] is False
         assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_redis_is_as_durable_as_the_embedded_one() -> None:
+    (redis,) = of("StatefulSet", rendered("as it is"))
+    command = shlex.join(redis["spec"]["template"]["spec"]["containers"][0]["args"])
+    assert [setting for setting in persistence() if setting not in command] == []
 
 
 def test_its_version_is_ours() -> None:
