@@ -40,7 +40,7 @@ class Size(NamedTuple):
     timings: Timings
     pace: float  # of the faults, as of these timings
     quiet: float  # seconds in which nobody comes or goes any more
-    returns_every: int  # so many worlds
+    returns_every: int  # so many worlds, on average
 
 
 LARGE = Size(
@@ -118,10 +118,10 @@ class World:
             self._program(name, front(replace(self.settings, process_name=name), timings))
             for name in ("front-0", "front-1")
         ]
+        lanes = {f"{lane}-{place}": lane for place, lane in enumerate(self.dice.choice(self.size.workers))}
         self.workers = [
             self._program(name, worker(replace(self.settings, process_name=name), timings, lane))
-            for place, lane in enumerate(self.dice.choice(self.size.workers))
-            if (name := f"{lane}-{place}")
+            for name, lane in lanes.items()
         ]
         self.ledger = Ledger()
         self.peers: list[Witness] = []
